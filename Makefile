@@ -1,0 +1,54 @@
+# Everything happens in .venv, which is made on first use: nothing but Python 3.11 and make is needed.
+#
+#   make demo                      serve an echo and drive it for ten seconds (ARGS="--seconds 30 --users 200")
+#   make test                      run the tests (ARGS="-k floors")
+#   make check                     lint, format and types
+#   make bench                     measure against other servers (QUICK=1: one short round)
+#   make clean                     remove whatever these made
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+COMPARE := loadtests/compare
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench clean
+
+help:
+	@sed -n 's/^#  //p' Makefile
+
+demo: $(VENV)/.has-locust
+	@$(BIN)/python loadtests/demo.py $(ARGS)
+
+test: $(VENV)/.has-dev $(VENV)/.has-locust
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.has-dev $(VENV)/.has-locust $(VENV)/.has-bench
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+bench: $(VENV)/.has-bench
+	@if command -v npm >/dev/null; \
+	then npm install --loglevel=error --no-fund --no-audit --prefix $(COMPARE); \
+	else echo 'make bench: npm is not installed, SO BUN IS LEFT OUT of the comparison' >&2; fi
+	@$(BIN)/python $(COMPARE)/bench.py $(if $(QUICK),--quick) $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COMPARE)/node_modules $(COMPARE)/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The venv and each extra leave a stamp when they are complete, so that a failed one is tried again.
+$(VENV)/.made:
+	@echo 'making $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.has-%: pyproject.toml | $(VENV)/.made
+	@echo 'installing greensock[$*] into $(VENV)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

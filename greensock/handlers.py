@@ -1,0 +1,146 @@
+"""The events of a connection, and the one table of handlers that all sockets of a server share.
+
+Handlers are looked up once, when they are declared, and not per connection or per message. To replace them
+is to refill the table in place: every socket that shares it follows at once.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from .sock import Socket
+
+T = TypeVar("T")
+
+Handler = Callable[..., object]
+
+#: Every event, in the order of a connection's life.
+EVENTS: Final = (
+    "connect_error",
+    "handshake",
+    "open",
+    "data",
+    "drain",
+    "end",
+    "timeout",
+    "stopping",
+    "error",
+    "close",
+)
+
+
+class Handlers(Generic[T]):
+    """Base of a set of handlers; override what you need. ``T`` is what ``socket.data`` holds.
+
+    Every method runs in a greenlet and may block: only its own connection waits. Per socket one handler runs
+    at a time, in order. One that raises harms its own connection only. A method that is not overridden
+    counts as absent. Subclassing is a convenience for editors: any object with such methods will do.
+    """
+
+    def open(self, socket: "Socket[T]") -> object:
+        """Connected; for TLS after the handshake."""
+
+    def handshake(self, socket: "Socket[T]", authorized: bool, error: Exception | None) -> object:
+        """The TLS handshake is done; comes before :meth:`open`."""
+
+    def data(self, socket: "Socket[T]", data: bytes) -> object:
+        """Bytes arrived: at least one, cut anywhere."""
+
+    def drain(self, socket: "Socket[T]") -> object:
+        """The write queue was over its high-water mark and is now at or below its low one."""
+
+    def end(self, socket: "Socket[T]") -> object:
+        """The peer sent FIN while this side could still write.
+
+        Without ``allow_half_open`` the socket then closes gracefully by itself.
+        """
+
+    def timeout(self, socket: "Socket[T]") -> object:
+        """Nothing was received or sent for ``idle_timeout`` seconds.
+
+        The socket closes after it, unless this handler sends something or sets ``socket.idle_timeout``.
+        """
+
+    def stopping(self, socket: "Socket[T]") -> object:
+        """The server began to drain: the socket's chance to say goodbye before it closes."""
+
+    def error(self, socket: "Socket[T]", error: BaseException) -> object:
+        """A handler raised. The connection stays open unless this handler closes it."""
+
+    def close(self, socket: "Socket[T]", error: BaseException | None) -> object:
+        """The last event, exactly once for every :meth:`open`; ``socket.close_reason`` says more."""
+
+    def connect_error(self, socket: "Socket[T]", error: Exception) -> object:
+        """Clients only: connecting failed."""
+
+
+class HandlerTable:
+    """One slot per event: the function to call as ``event(socket, ...)``, or None."""
+
+    __slots__ = EVENTS
+
+    connect_error: Handler | None
+    handshake: Handler | None
+    open: Handler | None
+    data: Handler | None
+    drain: Handler | None
+    end: Handler | None
+    timeout: Handler | None
+    stopping: Handler | None
+    error: Handler | None
+    close: Handler | None
+
+    def __init__(self, handlers: object) -> None:
+        """Read *handlers*: an object or class with event methods, or a mapping of event functions.
+
+        Raises:
+            TypeError: no event at all, an unknown event, or a value that cannot serve as a handler; the
+                message names it.
+        """
+        found = dict(_mapping_events(handlers) if isinstance(handlers, Mapping) else _object_events(handlers))
+        if not found:
+            raise TypeError(f"{_describe(handlers)} has no event handler; the events are {', '.join(EVENTS)}")
+        for event, handler in found.items():
+            _check_handler(event, handler)
+        for event in EVENTS:
+            setattr(self, event, found.get(event))
+
+    def replace(self, other: "HandlerTable") -> None:
+        """Take over all handlers of *other*, at once. Events that it does not name are gone."""
+        for event in EVENTS:
+            setattr(self, event, getattr(other, event))
+
+
+def _mapping_events(handlers: Mapping[Any, object]) -> Iterator[tuple[str, object]]:
+    for event, handler in handlers.items():
+        if event not in EVENTS:
+            raise TypeError(f"unknown event {event!r}; the events are {', '.join(EVENTS)}")
+        yield event, handler
+
+
+def _object_events(handlers: object) -> Iterator[tuple[str, object]]:
+    if isinstance(handlers, type):
+        handlers = handlers()
+    for event in EVENTS:
+        handler = getattr(handlers, event, None)
+        if handler is None or getattr(handler, "__func__", None) is getattr(Handlers, event):
+            continue  # absent, or inherited from Handlers unchanged
+        yield event, handler
+
+
+def _check_handler(event: str, handler: object) -> None:
+    if not callable(handler):
+        raise TypeError(f"the handler of {event!r} cannot be called: {handler!r}")
+    for function in (handler, getattr(handler, "__call__", None)):  # noqa: B004 - an object may be async in __call__
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"the handler of {event!r} is 'async def'; handlers are plain functions that may block")
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(f"the handler of {event!r} is a generator; handlers are plain functions that may block")
+
+
+def _describe(handlers: object) -> str:
+    if isinstance(handlers, Mapping):
+        return "the mapping of handlers"
+    kind = handlers if isinstance(handlers, type) else type(handlers)
+    return f"{kind.__qualname__!r} as handlers"

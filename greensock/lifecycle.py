@@ -1,0 +1,100 @@
+"""How long a process lives: until no referenced server or socket is left, or a signal drains them."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import gevent
+
+from .engine import Engine
+from .options import seconds
+from .server import Server
+from .sock import Socket
+
+R = TypeVar("R")
+
+
+def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> None:
+    """Block until no referenced server or socket is left.
+
+    Args:
+        servers: wait for these and their sockets; without any: for all of this hub, also those that come later.
+        drain_timeout: seconds that the connections have to close after a signal; then they are terminated. The
+            default is below the 10 s after which Docker kills.
+        signals: have TERM and INT drain the servers. The old signal handlers come back at the end. Only the main
+            thread can take signals; elsewhere this has no effect.
+
+    Raises:
+        KeyboardInterrupt: at the second INT, at once.
+        ValueError: *drain_timeout* is not a number of seconds above 0.
+    """
+    timeout = seconds("drain_timeout", drain_timeout)
+    engine = Engine.of_this_hub()
+    interrupts = 0
+
+    def targets() -> list[Server]:
+        return list(servers or engine.servers)
+
+    def drain() -> None:
+        for server in targets():
+            gevent.spawn(server.stop, timeout, close_active=True)
+
+    def interrupt() -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts == 1:
+            drain()
+        else:
+            engine.released.set()
+
+    with _handling({signal.SIGTERM: drain, signal.SIGINT: interrupt} if signals else {}):
+        while any(server._holds_run() for server in targets()):
+            engine.released.clear()
+            engine.released.wait()
+            if interrupts > 1:
+                raise KeyboardInterrupt
+
+
+@contextmanager
+def _handling(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Take signals by the event loop, so that none interrupts the engine's own code, and give them back."""
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}
+    before = {number: signal.getsignal(number) for number in handlers}
+    taken = [gevent.signal_handler(number, handler) for number, handler in handlers.items()]
+    try:
+        yield
+    finally:
+        for watching in taken:
+            watching.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)  # libev has left the system's default
+
+
+def call_from_thread(target: Server | Socket[Any], function: Callable[..., R], /, *args: Any) -> "Future[R]":
+    """Run ``function(*args)`` in a greenlet of *target*'s hub, from any thread.
+
+    The one thing that another thread may do with a server or socket.
+
+    Returns:
+        A future of the function's result or exception. A future cancelled before the function runs cancels it.
+
+    Raises:
+        RuntimeError: the hub is gone.
+    """
+    future: Future[R] = Future()
+
+    def call() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                result = function(*args)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    target._engine.call_from_thread(call)
+    return future

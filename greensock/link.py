@@ -1,0 +1,225 @@
+"""The ground of a socket: its descriptor, its two watchers, what state it is in, and its end.
+
+What reads, what writes and what calls handlers are layers above: ``sending``, ``closing``, ``sock``.
+"""
+
+from collections.abc import Callable
+from errno import EPIPE
+from typing import Any, Final
+
+from .engine import Engine, get_ident
+from .errors import SocketClosed
+from .shared import Shared
+from .state import (
+    DRAINED,
+    GONE,
+    IDLE,
+    OPENING,
+    PENDING,
+    STOPPING,
+    STRAY,
+    UNREADABLE,
+    WAITING,
+    CloseReason,
+    SocketState,
+)
+from .wire import Plain
+from .writequeue import WriteQueue
+
+READ: Final = 1  # of libev
+WRITE: Final = 2
+
+CLOSED: Final = SocketState.CLOSED
+
+
+class Link:
+    """A descriptor in an engine.
+
+    Resource handling: owns the wire, from the constructor on until :meth:`_close_now`, which stops the watchers
+    before it closes the descriptor: libev aborts the process when a watcher starts on a closed one.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_corks",
+        "_counted",
+        "_counters",
+        "_engine",
+        "_error",
+        "_flags",
+        "_idle_timeout",
+        "_local_address",
+        "_own",
+        "_progress",
+        "_queue",
+        "_reader",
+        "_running",
+        "_shared",
+        "_stamp",
+        "_state",
+        "_table",
+        "_waiters",
+        "_wire",
+        "_writable",
+        "_writer",
+        "bytes_read",
+        "bytes_written",
+        "close_reason",
+        "unsent",
+    )
+
+    def __init__(self, wire: Plain, shared: Shared) -> None:
+        engine = shared.engine
+        options = shared.options
+        self._wire = wire
+        self._shared = shared
+        self._engine: Engine = engine
+        self._counters = shared.counters
+        self._table = shared.table
+        self._flags = OPENING
+        self._state = SocketState.OPEN
+        self._writable = True
+        self._queue = WriteQueue(options.high_water_mark, options.low_water_mark)
+        self._reader: Any = engine.loop.io(wire.fileno(), READ)
+        self._writer: Any = None  # made when the kernel first refuses bytes
+        self._running: Any = None
+        self._own: Any = None
+        self._context: Any = None
+        self._stamp: float | None = None
+        self._idle_timeout: float | None = None
+        self._progress = 0.0  # when the kernel last took queued bytes, or the closing reached its last phase
+        self._counted = 0  # of the queued bytes, those that the server's counter knows
+        self._corks = 0
+        self._waiters: list[Any] | None = None
+        self._local_address: Any = shared.local_address
+        self._error: BaseException | None = None
+        #: Why the connection ended, or None while it has not. See :class:`greensock.CloseReason`.
+        self.close_reason: CloseReason | None = None
+        #: Bytes received so far, the application's.
+        self.bytes_read = 0
+        #: Bytes that the kernel has taken so far, the application's.
+        self.bytes_written = 0
+        #: Bytes that were accepted and that the end of the connection kept from being sent.
+        self.unsent = 0
+        shared.alive += 1
+        shared.referenced += 1
+
+    # -- asking the engine ---------------------------------------------------------------------------
+
+    def _check_thread(self) -> None:
+        if get_ident() != self._engine.thread:
+            raise RuntimeError(
+                "a socket was used from another thread than its hub's; "
+                "use greensock.call_from_thread(socket, function, *args)"
+            )
+
+    def _ask_for(self, event: int) -> None:
+        """Have a runner deliver *event*, after the handler that runs now."""
+        self._flags |= event
+        if self._running is None and self._engine.current is not self:
+            self._engine.schedule(self)
+
+    def _settle(self) -> None:
+        flags = self._flags
+        if flags & PENDING:
+            self._engine.schedule(self)
+        if flags & WAITING:
+            self._flags = flags & ~WAITING
+            self._watch()
+
+    # -- watchers ------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Have the socket served when it is readable, unless something forbids reading."""
+        if not self._flags & UNREADABLE and self._state is not CLOSED:
+            reader = self._reader
+            if not reader.active:
+                reader.start(self._engine.ready.append, self)
+
+    def _pause_watcher(self) -> None:
+        if not self._flags & WAITING and self._state is not CLOSED:
+            self._flags |= WAITING
+            self._reader.stop()
+
+    def _watch_writing(self, callback: Callable[[], None]) -> None:
+        writer = self._writer
+        if writer is None:
+            writer = self._writer = self._engine.loop.io(self._wire.fileno(), WRITE)
+        if not writer.active:
+            writer.start(callback)
+
+    def _stop_watchers(self) -> None:
+        self._reader.stop()
+        if self._writer is not None:
+            self._writer.stop()
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def _because(self, reason: CloseReason, error: BaseException | None) -> None:
+        """Fix why the connection ends, unless an earlier cause has."""
+        if self.close_reason is None:
+            self.close_reason = reason
+            self._error = error
+
+    def _close_now(self, *, abort: bool = False) -> None:
+        """Stop the watchers, close the descriptor, and have ``close`` delivered. The one way to the end."""
+        if self._state is CLOSED:
+            return
+        self._remember_local_address()
+        self._state = CLOSED
+        self._writable = False
+        self._stop_watchers()
+        self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
+        if abort:
+            self._wire.abort()
+        else:
+            self._wire.close()
+        if self in self._shared.sockets:
+            self._shared.sockets.remove(self)
+            self._counters.bytes_read += self.bytes_read
+            self._counters.bytes_written += self.bytes_written
+        self._engine.unwatch_clock(self)
+        self._stamp = None
+        self._drop_queue()
+        self._flags &= ~(STRAY | DRAINED | IDLE | STOPPING | WAITING)  # nothing but the close is delivered now
+        self._ask_for(GONE)
+
+    def _closed_error(self) -> SocketClosed:
+        """What a use of this socket raises when it takes no more bytes."""
+        failure = self._error if isinstance(self._error, OSError) else None
+        if failure is None:
+            what = {SocketState.ENDED: "has ended", SocketState.CLOSING: "is closing"}.get(self._state, "is closed")
+            return SocketClosed(EPIPE, f"the socket {what}")
+        error = SocketClosed(EPIPE, f"the connection is over: {failure}")
+        error.socket = self
+        error.__cause__ = failure
+        return error
+
+    def _remember_local_address(self) -> Any:
+        if self._local_address is None and self._state is not CLOSED:
+            try:
+                self._local_address = self._wire.getsockname()
+            except OSError:
+                pass  # some platforms forget it when the peer resets
+        return self._local_address
+
+    def _drop_queue(self) -> None:
+        """Give up what is queued: it will not be sent."""
+        self.unsent += self._queue.clear()
+        self._account()
+        waiters, self._waiters = self._waiters, None
+        for _, result in waiters or ():
+            result.set_exception(self._closed_error())
+
+    def _account(self) -> None:
+        """Bring the server's count of buffered bytes up to date with this queue."""
+        size = self._queue.size
+        if size != self._counted:
+            counters = self._counters
+            counters.buffered += size - self._counted
+            self._counted = size
+            if counters.buffered > counters.buffered_peak:
+                counters.buffered_peak = counters.buffered

@@ -1,0 +1,67 @@
+"""What greensock says through :mod:`logging`: never more than a peer is worth.
+
+``greensock``: handlers that raised, at ERROR, at most ten lines a second for each event and place;
+I/O failures at DEBUG. ``greensock.access``: one INFO line per finished connection.
+"""
+
+import logging
+import os
+import traceback
+from time import monotonic
+from typing import Final
+
+logger: Final = logging.getLogger("greensock")
+access: Final = logging.getLogger("greensock.access")
+
+#: A failing handler under load would otherwise fill the disk at the speed of its peers.
+LINES_PER_SECOND: Final = 10
+
+_Place = tuple[str, str, int]
+_seen: dict[_Place, tuple[float, int]] = {}  # the second that began then, and the lines in it
+
+
+def handler_failed(event: str, error: BaseException, peer: str) -> None:
+    """Log that the handler of *event* raised, with file, line and peer, if this place may still speak."""
+    place = _place_of(error)
+    suppressed = _admit((event, *place))
+    if suppressed is None:
+        return
+    more = f" ({suppressed} more like this were not logged)" if suppressed else ""
+    logger.error(
+        "%s handler of %s raised %s at %s:%d%s",
+        event,
+        peer,
+        _summary(error),
+        *place,
+        more,
+        exc_info=(type(error), error, error.__traceback__),
+    )
+
+
+def connection_finished(peer: str, seconds: float, read: int, written: int, reason: str) -> None:
+    """One line for a connection that has closed."""
+    access.info("%s %.3fs read=%d written=%d %s", peer, seconds, read, written, reason)
+
+
+def _place_of(error: BaseException) -> tuple[str, int]:
+    """File and line of the innermost frame that raised *error*."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "?", 0
+    return os.path.relpath(frames[-1].filename) if os.sep in frames[-1].filename else "?", frames[-1].lineno or 0
+
+
+def _admit(place: _Place) -> int | None:
+    """None when *place* has had its lines for this second, else how many it was denied before."""
+    now = monotonic()
+    began, count = _seen.get(place, (now, 0))
+    if now - began >= 1.0:
+        denied = max(0, count - LINES_PER_SECOND)
+        _seen[place] = (now, 1)
+        return denied
+    _seen[place] = (began, count + 1)
+    return 0 if count < LINES_PER_SECOND else None
+
+
+def _summary(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

@@ -1,0 +1,196 @@
+"""The options of a server and of a connection: their defaults, and what values they may have.
+
+Each default stands here once, with its reason. A misspelt or impossible option is refused when it is given,
+not when the first peer trips over it.
+"""
+
+import dataclasses
+import difflib
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, Self, overload
+
+#: The most that Linux takes for TCP_KEEPIDLE: MAX_TCP_KEEPIDLE in its include/net/tcp.h, about nine hours.
+MAX_KEEPALIVE: Final = 32767
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a server's sockets have in common. :meth:`of` makes one from what a user gave, and checks it.
+
+    Times are seconds, sizes are bytes; None means no limit, for *keepalive* off.
+    """
+
+    #: Connections that the kernel holds until they are accepted: the usual limit of Linux
+    #: (net.core.somaxconn since 5.4). A burst is better held than refused, and unused places cost nothing.
+    backlog: int = 4096
+    #: Several processes on one port is a decision about all of them, not a default.
+    reuse_port: bool = False
+    #: As on most systems, ``::`` serves IPv4 too; said here, because the system's default can be changed.
+    ipv6_only: bool = False
+    #: The limit of descriptors is a limit already; a lower one is for the user to know.
+    max_connections: int | None = None
+    #: Many protocols are silent for hours, and only the user knows. Peers that vanished are keepalive's part.
+    idle_timeout: float | None = None
+    #: A few round trips, generous for a peer on another continent. A silent peer must not hold memory longer.
+    handshake_timeout: float | None = 10.0
+    #: So long the kernel took no byte although some were queued: far longer than a lost packet or two takes.
+    write_timeout: float | None = 30.0
+    #: So long a peer may make no progress with the last bytes, or keep its own side open after them.
+    close_timeout: float | None = 10.0
+    #: The high mark of asyncio and uvloop: enough for a burst, and a stalled peer shows early.
+    high_water_mark: int = 65536
+    #: A quarter of it: a writer told to go on finds room for more than one write, and the wire does not run dry.
+    low_water_mark: int = 16384
+    #: 1 MiB: with 1,000 peers that do not read, 1 GiB is lost and the process is not.
+    max_buffered: int = 1024 * 1024
+    #: A broadcaster cannot wait for one slow peer, and a peer that misses bytes in between is worse off than one
+    #: that has to connect again.
+    slow_consumer: Literal["close", "raise"] = "close"
+    #: Most protocols are over when the peer has ended its side; one that goes on has to know about it.
+    allow_half_open: bool = False
+    #: Small writes are gathered here already; Nagle's algorithm would only hold back the last one of them.
+    no_delay: bool = True
+    #: Peers that vanished without a word are found in minutes, not in the two hours of tcp(7).
+    keepalive: float | None = 60.0
+
+    @classmethod
+    def of(cls, given: Mapping[str, object]) -> Self:
+        """The options *given* by name, the rest by default.
+
+        A default gives way to what was given: alone, a high-water mark below the default low one lowers that to
+        a quarter of it, and one above the default ``max_buffered`` raises that; likewise the other way round.
+
+        Raises:
+            TypeError: there is no such option; the message names it, the nearest one and all there are.
+            ValueError: a value that cannot be, or marks that contradict each other; the message names them.
+        """
+        for name in given:
+            if name not in _CHECKS:
+                raise _unknown(name)
+        values: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
+        values.update(_marks(values))
+        return cls(**values)
+
+
+@overload
+def seconds(name: str, value: object) -> float: ...
+@overload
+def seconds(name: str, value: object, *, optional: Literal[False]) -> float: ...
+@overload
+def seconds(name: str, value: object, *, optional: bool) -> float | None: ...
+def seconds(name: str, value: object, *, optional: bool = False) -> float | None:
+    """Check one time *value*: a finite number of seconds above zero, or None where it is *optional*.
+
+    Raises:
+        ValueError: it is something else; the message has *name* and value.
+    """
+    if value is None and optional:
+        return None
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # an int or fraction that no float can hold
+            number = math.inf
+        if 0 < number < math.inf:  # which NaN is not either
+            return number
+    raise _bad(name, "a number of seconds above 0" + " or None" * optional, value)
+
+
+def _limit(name: str, value: object) -> float | None:
+    return seconds(name, value, optional=True)
+
+
+def keepalive(name: str, value: object) -> float | None:
+    """Check the time of silence before TCP asks whether the peer is there: at most 32,767 s, or None for never.
+
+    Raises:
+        ValueError: it is something else; the message has *name* and value.
+    """
+    number = seconds(name, value, optional=True)
+    if number is not None and number > MAX_KEEPALIVE:
+        raise _bad(name, f"at most {MAX_KEEPALIVE} seconds", value)
+    return number
+
+
+def flag(name: str, value: object) -> bool:
+    """Check a yes or no: ``"no"``, 0 and None are refused, since somebody will have meant something by them.
+
+    Raises:
+        ValueError: *value* is neither True nor False; the message has *name* and value.
+    """
+    if not isinstance(value, bool):
+        raise _bad(name, "True or False", value)
+    return value
+
+
+def _at_least(least: int, *, optional: bool = False) -> Callable[[str, object], int | None]:
+    def check(name: str, value: object) -> int | None:
+        if value is None and optional:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+            return value
+        raise _bad(name, f"a whole number of at least {least}" + " or None" * optional, value)
+
+    return check
+
+
+def _slow_consumer(name: str, value: object) -> str:
+    if not isinstance(value, str) or value not in ("close", "raise"):
+        raise _bad(name, "'close' or 'raise'", value)
+    return value
+
+
+_CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
+    "backlog": _at_least(1),
+    "reuse_port": flag,
+    "ipv6_only": flag,
+    "max_connections": _at_least(1, optional=True),
+    "idle_timeout": _limit,
+    "handshake_timeout": _limit,
+    "write_timeout": _limit,
+    "close_timeout": _limit,
+    "high_water_mark": _at_least(0),
+    "low_water_mark": _at_least(0),
+    "max_buffered": _at_least(0),
+    "slow_consumer": _slow_consumer,
+    "allow_half_open": flag,
+    "no_delay": flag,
+    "keepalive": keepalive,
+}
+
+
+def _marks(given: Mapping[str, Any]) -> dict[str, int]:
+    """The three marks, those that were not *given* moved out of the way of those that were."""
+    default = Options()
+    high = given.get("high_water_mark")
+    if high is None:
+        high = max(default.high_water_mark, given.get("low_water_mark", 0))
+        high = min(high, given.get("max_buffered", high))
+    low = given.get("low_water_mark")
+    if low is None:
+        low = default.low_water_mark if default.low_water_mark <= high else high // 4
+    most = given.get("max_buffered")
+    if most is None:
+        most = max(default.max_buffered, high)
+    marks = {"low_water_mark": low, "high_water_mark": high, "max_buffered": most}
+    # Low against most comes first: when these two were given, the mark between them was not.
+    for lower, upper in (
+        ("low_water_mark", "max_buffered"),
+        ("low_water_mark", "high_water_mark"),
+        ("high_water_mark", "max_buffered"),
+    ):
+        if marks[lower] > marks[upper]:
+            raise ValueError(f"{lower}={marks[lower]} is above {upper}={marks[upper]}")
+    return marks
+
+
+def _unknown(name: str) -> TypeError:
+    near = difflib.get_close_matches(str(name), _CHECKS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return TypeError(f"unknown option {name!r}{hint} The options are {', '.join(_CHECKS)}")
+
+
+def _bad(name: str, expected: str, value: object) -> ValueError:
+    return ValueError(f"{name} must be {expected}, not {value!r}")

@@ -1,0 +1,396 @@
+"""The writing half of a socket: ``write`` to the queue, the queue to the kernel.
+
+What is written while a handler runs is sent together when it returns or first blocks; what other greenlets
+write is sent together once per turn. A write that takes the queue over its high-water mark is sent at once.
+"""
+
+from collections.abc import Iterable
+from errno import EAGAIN
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final, Protocol, cast
+
+from gevent import Timeout
+from gevent.event import AsyncResult
+from greenlet import getcurrent
+
+from .engine import get_ident
+from .errors import SlowConsumer, WriteQueueFull
+from .link import CLOSED, Link
+from .state import (
+    CHOKED,
+    DEAD,
+    DRAINED,
+    EOF_READ,
+    FIN_SENT,
+    FIN_WANTED,
+    LATE,
+    PAUSED,
+    CloseReason,
+    SocketState,
+)
+
+
+class Buffer(Protocol):
+    """Anything with the buffer protocol: bytes, bytearray, memoryview, array, ..."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
+Writable = Buffer | str
+
+OPEN: Final = SocketState.OPEN
+ENDED: Final = SocketState.ENDED
+CLOSING: Final = SocketState.CLOSING
+
+
+def as_bytes(data: Writable) -> bytes:
+    """*data* as bytes that nobody can change: ``str`` as UTF-8, other buffers copied.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    if isinstance(data, str):
+        return data.encode()
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise TypeError(f"bytes-like or str expected, not {type(data).__name__}") from None
+    return view.tobytes()
+
+
+class Sending(Link):
+    """Writes, corks, watermarks and the end of the writing side."""
+
+    __slots__ = ()
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    def write(self, data: Writable) -> bool:
+        """Queue all of *data* to be sent; does not block unless far too much is queued.
+
+        Args:
+            data: bytes-like, or ``str`` that goes out as UTF-8. ``bytes`` are held until sent, others copied.
+
+        Returns:
+            True while the queue is at or below its high-water mark. False: queued too, but better wait for
+            ``drain``, which follows once, unless ``close`` does.
+
+        Called by this socket's own handler with more than ``max_buffered`` bytes queued, it first blocks until
+        the queue is at its low-water mark, so that a plain loop over a large file just works. Called from
+        elsewhere it is then ``slow_consumer``'s case: ``"close"`` terminates the connection and answers False.
+
+        Raises:
+            SocketClosed: this side has ended or closed it, or the connection is over.
+            WriteQueueFull: ``slow_consumer="raise"`` and too much is queued; nothing of *data* was queued.
+            TypeError: *data* is neither bytes-like nor ``str``.
+            RuntimeError: called from another thread.
+        """
+        engine = self._engine
+        if get_ident() != engine.thread:
+            self._check_thread()
+        if type(data) is not bytes:
+            data = as_bytes(data)
+        if not self._writable:
+            raise self._closed_error()
+        queue = self._queue
+        size = queue.size
+        if size:
+            if size > queue.high and not self._make_room(len(data)):
+                return False
+            size = queue.push(data)
+        else:  # push(), without the call
+            queue.first = data
+            queue.size = size = len(data)
+        self._counters.messages_written += 1
+        if size > queue.high:
+            return self._send_over()
+        if engine.current is not self:
+            self._send_soon()
+        return True
+
+    def writelines(self, parts: Iterable[Writable]) -> bool:
+        """Queue all *parts* as one :meth:`write`; all of them, or none when one is refused."""
+        self._check_thread()
+        chunks = [part if type(part) is bytes else as_bytes(part) for part in parts]
+        if not self._writable:
+            raise self._closed_error()
+        queue = self._queue
+        if queue.over and not self._make_room(sum(map(len, chunks))):
+            return False
+        self._counters.messages_written += 1
+        for chunk in chunks:
+            queue.push(chunk)
+        if queue.over:
+            return self._send_over()
+        if self._engine.current is not self:
+            self._send_soon()
+        return True
+
+    def sendall(self, data: Writable) -> None:
+        """:meth:`write`, then block this greenlet while the queue is over its high-water mark.
+
+        Raises:
+            SocketClosed: also when the connection ends meanwhile.
+        """
+        if not self.write(data):
+            self._wait_for(self._queue.high, None)
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Send what is queued, corked or not, and block this greenlet until the kernel has all of it.
+
+        Args:
+            timeout: seconds to wait at most; None: until ``write_timeout`` ends the connection.
+
+        Raises:
+            SocketClosed: the connection ended first; ``unsent`` tells how much was lost.
+            TimeoutError: not in time. Nothing is lost: what is queued stays queued.
+        """
+        self._check_thread()
+        self._flush()
+        if self._queue.size:
+            self._wait_for(0, timeout)
+        elif self._flags & DEAD:
+            raise self._closed_error()
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were accepted and that the kernel does not have yet."""
+        return self._queue.size
+
+    def cork(self) -> "Cork":
+        """Hold back what is written in a ``with`` block, and send it together at its end.
+
+        Corks nest. They give way to the high-water mark, ``flush``, ``sendall`` and ``close``. Not needed for
+        writes of one handler call, which go out together anyway, but for those around a call that blocks.
+        """
+        self._check_thread()
+        return Cork(self)
+
+    def end(self, data: Writable | None = None) -> None:
+        """Queue *data*, then FIN once the queue is empty. The socket can still be read.
+
+        A second call does nothing.
+
+        Raises:
+            SocketClosed: there is *data*, and this side has ended or closed already.
+        """
+        self._check_thread()
+        if data is not None:
+            self.write(data)
+        if self._state is OPEN:
+            self._because(CloseReason.LOCAL, None)
+            self._state = ENDED
+            self._writable = False
+            if not self._flags & DEAD:
+                self._flags |= FIN_WANTED
+                if not self._queue.size:
+                    self._finish()
+                elif self._engine.current is not self:
+                    self._send_soon()
+
+    # -- when to send --------------------------------------------------------------------------------
+
+    def _send_soon(self) -> None:
+        """Somebody wrote who is not this socket's running handler: send at the end of the turn."""
+        if self._counted:
+            self._account()  # the kernel is full: the write watcher sends when it is not
+        elif not self._flags & LATE and not self._corks:
+            self._flags |= LATE
+            self._engine.flush_later(self)
+
+    def _send_late(self) -> None:
+        self._flags &= ~LATE
+        if self._queue.size and not self._corks:
+            if self._stamp is not None:
+                self._stamp = monotonic()
+            self._flush()
+
+    def _send_over(self) -> bool:
+        """The queue went over its high-water mark: send now, and say whether it still is."""
+        self._flush()
+        if not self._queue.over:
+            return self._writable
+        self._queue.congested = True
+        if self._shared.stop_reading_when_over and not self._flags & CHOKED:
+            self._flags |= CHOKED
+            self._reader.stop()
+        return False
+
+    def _make_room(self, wanted: int) -> bool:
+        """The queue is over its high-water mark: whether *wanted* more bytes may be queued now."""
+        options = self._shared.options
+        if self._queue.size <= options.max_buffered:
+            return True
+        self._flush()  # the kernel may have taken some meanwhile
+        if not self._writable:
+            raise self._closed_error()
+        queued = self._queue.size
+        if queued <= options.max_buffered:
+            return True
+        if self._running is getcurrent() or self._engine.current is self:
+            self._wait_for(self._queue.low, None)
+            return True
+        self._counters.slow_consumers += 1
+        text = f"the peer does not read: {queued} bytes are queued for it, max_buffered is {options.max_buffered}"
+        if options.slow_consumer == "raise":
+            raise WriteQueueFull(EAGAIN, text)
+        self.unsent += wanted
+        self._because(CloseReason.SLOW_CONSUMER, SlowConsumer(EAGAIN, text))
+        self._close_now(abort=True)
+        return False
+
+    # -- to the kernel -------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Send as much as the kernel takes. Calls no user code, so that it may run in the hub."""
+        queue = self._queue
+        size = queue.size
+        if self._counted or len(queue.first) != size:
+            if size:
+                self._flush_many()
+            return
+        # One chunk, and the kernel was not full before: nearly every flush.
+        try:
+            sent = self._wire.write(queue.first)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._sending_failed(error)
+            return
+        self.bytes_written += sent
+        if sent == size:
+            queue.size = 0
+            queue.first = b""
+            if self._flags:
+                self._flushed(sent, False)
+        else:
+            self._flushed(sent, queue.advance(sent))
+
+    def _flush_many(self) -> None:
+        queue = self._queue
+        before = queue.size
+        drained = False
+        try:
+            while queue.size:
+                batch = queue.gather()
+                sent = self._wire.write_many(batch)
+                self.bytes_written += sent
+                drained |= queue.advance(sent)
+                if sent < sum(map(len, batch)):
+                    break
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._sending_failed(error)
+            return
+        self._flushed(before - queue.size, drained)
+
+    def _flushed(self, sent: int, drained: bool) -> None:
+        """What follows from a flush, unless it was all and nobody waited for it."""
+        queue = self._queue
+        if sent and self._stamp is not None:
+            self._stamp = monotonic()
+        if queue.size:
+            if sent or not self._counted:
+                self._progress = monotonic()
+            self._watch_writing(self._flush)
+            self._watch_write_clock()
+        elif self._writer is not None:
+            self._writer.stop()
+        self._account()
+        if self._flags & CHOKED and not queue.over:
+            self._flags &= ~CHOKED
+            self._watch()
+        if drained:
+            self._counters.drains += 1
+            if self._table.drain is not None and self._state in (OPEN, ENDED):
+                self._ask_for(DRAINED)
+        if self._waiters:
+            for limit, result in self._waiters:
+                if queue.size <= limit:
+                    result.set(None)
+        if self._flags & FIN_WANTED and not queue.size:
+            self._finish()
+
+    def _watch_write_clock(self) -> None:
+        options = self._shared.options
+        limit = options.close_timeout if self._state is CLOSING else options.write_timeout
+        if limit is not None:
+            self._engine.watch_clock(self, limit)
+
+    def _finish(self) -> None:
+        """The queue is empty and FIN is due."""
+        self._flags &= ~FIN_WANTED
+        if self._flags & EOF_READ:
+            self._close_now()  # which sends FIN as well
+            return
+        self._flags |= FIN_SENT
+        self._wire.finish()
+        if self._state is CLOSING:
+            self._progress = monotonic()  # from here on it is the peer's FIN that is waited for
+
+    def _sending_failed(self, error: OSError) -> None:
+        """The kernel takes no more. What had arrived before can still be read, and is delivered first."""
+        self._because(reason_of(error), error)
+        if self._error is None:
+            self._error = error  # for those who wait or write; ``close`` is told the first cause
+        self._flags = (self._flags | DEAD) & ~(FIN_WANTED | CHOKED)
+        self._writable = False
+        if self._writer is not None:
+            self._writer.stop()
+        self._drop_queue()
+        if self._state is CLOSING or self._flags & (PAUSED | EOF_READ):
+            self._close_now()
+        else:
+            self._watch()
+
+    # -- waiting -------------------------------------------------------------------------------------
+
+    def _wait_for(self, limit: int, timeout: float | None) -> None:
+        """Block this greenlet until at most *limit* bytes are queued."""
+        if not self._queue.size > limit:
+            if not self._writable and self._flags & DEAD:
+                raise self._closed_error()
+            return
+        if self._state is CLOSED:
+            raise self._closed_error()
+        result: AsyncResult[None] = AsyncResult()
+        waiter = (limit, result)
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        try:
+            with Timeout(timeout, cast(Any, False)):
+                result.get()
+                return
+            raise TimeoutError(f"{self._queue.size} bytes are still queued after {timeout} s")
+        finally:
+            if self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+
+class Cork:
+    """What :meth:`Socket.cork` returns: a context manager."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: Sending) -> None:
+        self._socket = socket
+
+    def __enter__(self) -> None:
+        self._socket._corks += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        socket = self._socket
+        socket._corks -= 1
+        if not socket._corks:
+            socket._progress = monotonic()  # the write timeout stood still
+            socket._flush()
+
+
+def reason_of(error: Any) -> CloseReason:
+    """The close reason for an I/O failure."""
+    return CloseReason.TIMEOUT if isinstance(error, TimeoutError) else CloseReason.RESET

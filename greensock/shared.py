@@ -1,0 +1,59 @@
+"""What all sockets of one server share, behind one pointer each."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .engine import Engine
+from .handlers import HandlerTable
+from .options import Options
+from .stats import Counters
+
+if TYPE_CHECKING:
+    from .sock import Socket
+
+
+class Shared:
+    """The handlers, options and counters of a server's sockets, and the live sockets themselves.
+
+    Args:
+        owner: what ``socket.server`` gives.
+        stop_reading_when_over: whether a socket whose queue is over its high-water mark is not read. Servers do;
+            two peers that both do it would never start again.
+        on_gone: called after each socket's last event, and when it is no longer referenced.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        table: HandlerTable,
+        options: Options,
+        *,
+        owner: Any = None,
+        stop_reading_when_over: bool,
+        on_gone: Callable[[], None],
+    ) -> None:
+        self.engine = engine
+        self.table = table
+        self.options = options
+        self.counters = Counters()
+        self.owner = owner
+        self.stop_reading_when_over = stop_reading_when_over
+        self.on_gone = on_gone
+        #: sockets whose ``open`` has begun and whose descriptor is open
+        self.sockets: set[Socket[Any]] = set()
+        #: sockets that exist: from before ``open`` until after ``close``
+        self.alive = 0
+        #: those of them that ``greensock.run()`` waits for
+        self.referenced = 0
+        #: the local address of all sockets, when it is the same for all
+        self.local_address: Any = None
+        engine.on_fork.add(self)
+
+    def live_sockets(self) -> list["Socket[Any]"]:
+        """The open sockets now."""
+        return list(self.sockets)
+
+    def _stop_in_child(self) -> None:
+        """After a fork, in the child: the connections are the parent's."""
+        for socket in self.sockets:
+            socket._stop_watchers()

@@ -1,0 +1,367 @@
+"""The socket that users see: its events, its reading side, and what there is to know about it."""
+
+import itertools
+import logging
+from socket import AddressFamily
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+from gevent import GreenletExit
+
+from . import log, net, options
+from .closing import NO_ERROR, Closing
+from .errors import SocketClosed
+from .handlers import HandlerTable
+from .link import CLOSED
+from .sending import CLOSING, ENDED, OPEN, reason_of
+from .shared import Shared
+from .state import (
+    DEAD,
+    DRAINED,
+    EOF_READ,
+    FIN_SENT,
+    GONE,
+    IDLE,
+    OPENING,
+    OVER,
+    PAUSED,
+    PENDING,
+    STOPPING,
+    STRAY,
+    TOLD_TO_STOP,
+    UNREADABLE,
+    UNREFERENCED,
+    CloseReason,
+    SocketState,
+)
+from .wire import READ_SIZE, Plain
+
+T = TypeVar("T")
+
+_numbers: Final = itertools.count(1)
+
+
+class Socket(Closing, Generic[T]):
+    """One connection. Made by a server for each one it accepts.
+
+    ``T`` is what :attr:`data` holds. All methods are for the thread of the socket's hub; other threads use
+    :func:`greensock.call_from_thread`. A context manager: leaving it closes. Hashable, and weakly referenceable.
+
+    Resource handling: holds one descriptor, released when ``state`` becomes ``CLOSED``; a greenlet only while a
+    handler of it is blocked. A server keeps its sockets alive until then.
+    """
+
+    __slots__ = ("_number", "_opened_at", "_remote_address", "_stray_error", "data")
+
+    def __init__(self, wire: Plain, shared: Shared, remote_address: Any) -> None:
+        super().__init__(wire, shared)
+        #: Anything you want to keep with the connection. None at first.
+        self.data: T | None = None
+        self._remote_address = remote_address
+        self._number = next(_numbers)
+        self._opened_at = 0.0
+        self._stray_error: BaseException | None = None
+
+    # -- events: what a runner does with this socket -------------------------------------------------
+
+    def _serve(self) -> None:
+        if self._flags and self._serve_flags():
+            return
+        try:
+            data = self._wire.read(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._reading_failed(error)
+            return
+        if data:
+            self.bytes_read += len(data)
+            self._counters.messages_read += 1
+            handler = self._table.data
+            if handler is not None:
+                handler(self, data)
+        else:
+            self._end_of_input()
+        if self._queue.size and not self._corks:
+            self._flush()
+
+    def _serve_flags(self) -> bool:
+        """Deliver the first event that is due. False if there is none and the socket may be read."""
+        flags = self._flags
+        if flags & PENDING:
+            if flags & OPENING:
+                self._opened()
+            elif flags & GONE:
+                self._gone()
+            elif flags & STRAY:
+                self._flags &= ~STRAY
+                error, self._stray_error = self._stray_error, None
+                if error is not None:
+                    self._failed("own greenlet", error)
+            elif flags & DRAINED:
+                self._flags &= ~DRAINED
+                self._emit("drain")
+            elif flags & IDLE:
+                self._idle()
+            else:
+                self._stopping()
+            if self._queue.size and not self._corks:
+                self._flush()
+            return True
+        if flags & UNREADABLE or self._state is CLOSED:
+            if self._state is not CLOSED:
+                self._reader.stop()
+            return True
+        if self._state is CLOSING:
+            self._discard()
+            return True
+        return False
+
+    def _emit(self, event: str, *args: object) -> None:
+        handler = getattr(self._table, event)
+        if handler is not None:
+            try:
+                handler(self, *args)
+            except BaseException as error:
+                self._failed(event, error)
+
+    def _opened(self) -> None:
+        self._flags &= ~OPENING
+        if self._state is CLOSED:
+            self._counters.refused += 1
+            self._released()
+            return
+        self._opened_at = monotonic()
+        self._counters.accepted += 1
+        self._shared.sockets.add(self)
+        self._set_idle_timeout(self._shared.options.idle_timeout)
+        self._emit("open")
+        self._watch()
+
+    def _idle(self) -> None:
+        """The idle clock ran out. The handler may keep the socket: by sending, or by setting the clock."""
+        self._flags &= ~IDLE
+        before, stamp = self.bytes_written, self._stamp
+        self._counters.timeouts += 1
+        self._emit("timeout")
+        if self._queue.size:
+            self._flush()
+        if self.bytes_written == before and self._stamp is stamp:
+            self._close(CloseReason.TIMEOUT, None)
+
+    def _stopping(self) -> None:
+        self._flags &= ~STOPPING
+        if self._state is OPEN or self._state is ENDED:
+            self._emit("stopping")
+            self._close(CloseReason.STOPPED, None)
+
+    def _end_of_input(self) -> None:
+        """The peer's FIN was read."""
+        self._flags |= EOF_READ
+        self._reader.stop()
+        if self._flags & DEAD:
+            self._close_now()  # sending has failed; this was the rest of what could be read
+        elif self._state is ENDED:
+            if self._flags & FIN_SENT:
+                self._close_now()
+        elif self._shared.options.allow_half_open:
+            self._emit("end")
+        else:
+            self._because(CloseReason.EOF, None)
+            self._emit("end")
+            self._close(CloseReason.EOF, None)
+
+    def _reading_failed(self, error: OSError) -> None:
+        self._because(reason_of(error), error)
+        self._close_now()
+
+    def _gone(self) -> None:
+        """The descriptor is closed and no handler runs: the last event."""
+        self._flags = (self._flags | OVER) & ~PENDING
+        self._counters.closed += 1
+        handler = self._table.close
+        if handler is not None:
+            try:
+                handler(self, None if self.close_reason in NO_ERROR else self._error)
+            except KeyboardInterrupt as error:
+                self._engine.interrupt_main(error)
+            except BaseException as error:
+                self._counters.errors += 1
+                log.handler_failed("close", error, self._peer())
+        if log.access.isEnabledFor(logging.INFO):
+            seconds = monotonic() - self._opened_at
+            log.connection_finished(self._peer(), seconds, self.bytes_read, self.bytes_written, str(self.close_reason))
+        self._released()
+
+    def _released(self) -> None:
+        """Nothing will ever be called for this socket again."""
+        self._flags = (self._flags | OVER) & ~PENDING
+        self._own = None
+        shared = self._shared
+        shared.alive -= 1
+        if not self._flags & UNREFERENCED:
+            shared.referenced -= 1
+        shared.on_gone()
+
+    # -- errors of handlers --------------------------------------------------------------------------
+
+    def _failed(self, event: str, error: BaseException) -> None:
+        """A handler raised *error*. Called in the greenlet that ran it; never raises."""
+        if isinstance(error, KeyboardInterrupt):
+            self._engine.interrupt_main(error)
+        elif isinstance(error, SocketClosed) and error.socket is self:
+            return  # an I/O failure of its own, which ``close`` will tell
+        elif isinstance(error, GreenletExit) and self._state is CLOSED:
+            return  # killed by a stop that did not wait any longer
+        else:
+            self._counters.errors += 1
+            handler = self._table.error
+            if handler is None:
+                log.handler_failed(event, error, self._peer())
+            else:
+                try:
+                    handler(self, error)
+                    return
+                except KeyboardInterrupt as interrupt:
+                    self._engine.interrupt_main(interrupt)
+                except BaseException as again:
+                    self._counters.errors += 1
+                    log.handler_failed("error", again, self._peer())
+        self._abort(CloseReason.HANDLER_ERROR, error)
+
+    def _stray(self, error: BaseException) -> None:
+        self._stray_error = error
+        self._ask_for(STRAY)
+
+    # -- users: reading ------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop the delivery of ``data``. What the peer sends waits in the kernel, and then in the peer.
+
+        A FIN or a reset is noticed only after :meth:`resume`, by a write, or by a timeout.
+        """
+        self._check_thread()
+        if self._state is OPEN or self._state is ENDED:
+            self._flags |= PAUSED
+            self._reader.stop()
+
+    def resume(self) -> None:
+        """Deliver ``data`` again."""
+        self._check_thread()
+        self._flags &= ~PAUSED
+        self._watch()
+
+    # -- users: life ---------------------------------------------------------------------------------
+
+    def reload(self, handlers: object) -> None:
+        """Replace the handlers of this socket alone; it then no longer follows its server's.
+
+        Raises:
+            TypeError: ``listen`` would not accept *handlers*; the old ones stay.
+        """
+        self._check_thread()
+        self._table = HandlerTable(handlers)
+
+    def ref(self) -> None:
+        """Have :func:`greensock.run` wait for this socket again."""
+        self._count_reference(True)
+
+    def unref(self) -> None:
+        """Let :func:`greensock.run` return although this socket is open."""
+        self._count_reference(False)
+
+    def _count_reference(self, wanted: bool) -> None:
+        self._check_thread()
+        if wanted == bool(self._flags & UNREFERENCED) and not self._flags & OVER:
+            self._flags ^= UNREFERENCED
+            self._shared.referenced += 1 if wanted else -1
+            self._shared.on_gone()
+
+    def _stop(self) -> None:
+        """The server drains: say goodbye and close, after the handler that runs now."""
+        if not self._flags & (TOLD_TO_STOP | OVER) and self._state in (OPEN, ENDED):
+            self._flags |= TOLD_TO_STOP
+            self._ask_for(STOPPING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- users: what there is to know ----------------------------------------------------------------
+
+    @property
+    def state(self) -> SocketState:
+        """Where the socket is in its life."""
+        return self._state
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``state`` is CLOSED: the descriptor is gone. ``close`` may still be about to run."""
+        return self._state is CLOSED
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server drains and has told this socket."""
+        return bool(self._flags & TOLD_TO_STOP)
+
+    @property
+    def server(self) -> Any:
+        """The server that accepted this connection."""
+        return self._shared.owner
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's ``getpeername()``; for unix sockets its path, or ``""``. Readable after the close."""
+        return self._remote_address
+
+    @property
+    def local_address(self) -> Any:
+        """This side's ``getsockname()``. Readable after the close."""
+        return self._remember_local_address()
+
+    @property
+    def family(self) -> AddressFamily:
+        """``AF_INET``, ``AF_INET6`` or ``AF_UNIX``."""
+        return AddressFamily(self._wire.family)
+
+    def fileno(self) -> int:
+        """The descriptor, or -1 when closed."""
+        return self._wire.fileno()
+
+    @property
+    def no_delay(self) -> bool:
+        """TCP_NODELAY: small writes leave at once (tcp(7)). False for unix and closed sockets."""
+        return self._state is not CLOSED and net.get_no_delay(self._wire)
+
+    @no_delay.setter
+    def no_delay(self, on: bool) -> None:
+        self._check_thread()
+        if self._state is not CLOSED:
+            net.set_no_delay(self._wire, options.flag("no_delay", on))
+
+    @property
+    def keepalive(self) -> float | None:
+        """Seconds of silence until the kernel asks the peer for a sign of life (tcp(7)); None: never."""
+        return None if self._state is CLOSED else net.get_keepalive(self._wire)
+
+    @keepalive.setter
+    def keepalive(self, seconds: float | None) -> None:
+        self._check_thread()
+        if self._state is not CLOSED:
+            net.set_keepalive(self._wire, options.keepalive("keepalive", seconds))
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS protects the connection."""
+        return False
+
+    def _peer(self) -> str:
+        return net.display(self._remote_address)
+
+    def __repr__(self) -> str:
+        return f"<Socket #{self._number} {self._peer()} {self._state.name} {self.buffered} bytes queued>"

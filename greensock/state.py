@@ -1,0 +1,76 @@
+"""Words and bits for where a connection stands."""
+
+from enum import Enum, StrEnum
+from typing import Final
+
+
+class SocketState(Enum):
+    """Where a socket is in its life."""
+
+    #: not yet connected (clients)
+    CONNECTING = "connecting"
+    #: reads and writes
+    OPEN = "open"
+    #: this side has ended: it reads, and writes no more
+    ENDED = "ended"
+    #: closing gracefully: what is queued is sent, nothing is delivered any more
+    CLOSING = "closing"
+    #: the descriptor is closed
+    CLOSED = "closed"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}.{self.name}>"
+
+
+class CloseReason(StrEnum):
+    """Why a connection ended: its first cause."""
+
+    #: the peer sent FIN
+    EOF = "eof"
+    #: this side's ``end``, ``close`` or ``terminate``
+    LOCAL = "local"
+    #: the peer reset the connection, or the network lost it
+    RESET = "reset"
+    #: the idle clock or the write timeout ran out, or the kernel gave up
+    TIMEOUT = "timeout"
+    #: a TLS peer closed without close_notify
+    TRUNCATED = "truncated"
+    #: the peer did not read what was queued for it
+    SLOW_CONSUMER = "slow-consumer"
+    #: TLS or framing failed
+    PROTOCOL = "protocol"
+    #: a handler raised
+    HANDLER_ERROR = "handler-error"
+    #: the server stopped
+    STOPPED = "stopped"
+
+
+# Everything about a socket that needs more than a plain read of what is ready, as bits of one int: while it is
+# 0, a readable socket is read without another question.
+
+# Events that wait for a runner, in the order in which they are delivered.
+OPENING: Final = 1 << 0  # accepted or connected; ``open`` has not run
+STRAY: Final = 1 << 1  # something was thrown at its own runner
+DRAINED: Final = 1 << 2
+IDLE: Final = 1 << 3  # the idle clock ran out
+STOPPING: Final = 1 << 4  # the server drains
+GONE: Final = 1 << 5  # the descriptor is closed; ``close`` has not run
+PENDING: Final = OPENING | STRAY | DRAINED | IDLE | STOPPING | GONE
+
+# What keeps the socket from being read.
+PAUSED: Final = 1 << 6  # pause()
+CHOKED: Final = 1 << 7  # its own queue is over the high-water mark
+EOF_READ: Final = 1 << 8  # the peer's FIN was read
+UNREADABLE: Final = OPENING | PAUSED | CHOKED | EOF_READ | GONE
+
+# The writing side.
+FIN_WANTED: Final = 1 << 9  # FIN follows the last queued byte
+FIN_SENT: Final = 1 << 10
+DEAD: Final = 1 << 11  # the kernel takes no more bytes; what arrived can still be read
+
+# Others.
+WAITING: Final = 1 << 12  # the read watcher is stopped because a handler is blocked
+LATE: Final = 1 << 13  # in the engine's list of sockets to send at the end of the turn
+TOLD_TO_STOP: Final = 1 << 14  # ``socket.stopping``
+UNREFERENCED: Final = 1 << 15  # unref()
+OVER: Final = 1 << 16  # ``close`` has run

@@ -1,0 +1,34 @@
+"""The command line that every Python peer shares, and the line that tells the bench where it listens."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+BACKLOG = 4096
+NAP = 0.010  # seconds that the handler of `--mode sleep` sleeps
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    cli = argparse.ArgumentParser(description=description)
+    cli.add_argument("--mode", choices=("echo", "small", "sleep", "log"), default="echo")
+    cli.add_argument("--port", type=int, default=0, help="0 picks a free one")
+    cli.add_argument("--log-file", help="where --mode log writes")
+    return cli
+
+
+def file_logger(path: str | None) -> logging.Logger:
+    """One plain FileHandler, as `logging`'s documentation sets it up: formatted, locked and flushed per line."""
+    if path is None:
+        raise SystemExit("--mode log needs --log-file")
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("peer")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
+
+
+def announce(port: int) -> None:
+    print(f"listening {port}", flush=True)

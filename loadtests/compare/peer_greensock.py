@@ -1,0 +1,59 @@
+"""greensock.listen with a Handlers class: one set of handlers, shared by all sockets."""
+
+# Monkey-patching must come before anything that imports socket, threading or logging.
+import sys
+
+if "--patched" in sys.argv:
+    from gevent import monkey
+
+    monkey.patch_all()
+
+from typing import Any
+
+import gevent
+
+import greensock
+import peer_cli
+
+Socket = greensock.Socket[Any]
+
+
+class Echo(greensock.Handlers[Any]):
+    def data(self, socket: Socket, data: bytes) -> None:
+        socket.write(data)
+
+
+class Small(greensock.Handlers[Any]):
+    def data(self, socket: Socket, data: bytes) -> None:
+        for i in range(len(data)):
+            socket.write(data[i : i + 1])
+
+
+class Sleep(greensock.Handlers[Any]):
+    def data(self, socket: Socket, data: bytes) -> None:
+        gevent.sleep(peer_cli.NAP)
+        socket.write(data)
+
+
+class Log(greensock.Handlers[Any]):
+    def __init__(self, log_file: str | None) -> None:
+        self.logger = peer_cli.file_logger(log_file)
+
+    def data(self, socket: Socket, data: bytes) -> None:
+        self.logger.info("%d bytes", len(data))
+        socket.write(data)
+
+
+def main() -> None:
+    cli = peer_cli.parser(__doc__)
+    cli.add_argument("--patched", action="store_true", help="monkey-patch everything first")
+    args = cli.parse_args()
+    modes = {"echo": Echo, "small": Small, "sleep": Sleep}
+    handlers = Log(args.log_file) if args.mode == "log" else modes[args.mode]()
+    server = greensock.listen(("127.0.0.1", args.port), handlers, backlog=peer_cli.BACKLOG)
+    peer_cli.announce(server.server_port)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""The house has floors, and imports go down only: from a floor to those below it.
+
+Modules of one floor may import those that stand before them in its list, and so there is no cycle anywhere.
+"""
+
+import ast
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import greensock
+
+PACKAGE = Path(greensock.__file__).parent
+
+FLOORS = {
+    0: ["errors", "state"],  # words
+    1: ["address", "options", "writequeue", "handlers", "stats", "log"],  # pure: no I/O, tested without a socket
+    2: ["wire", "net", "engine"],  # the wire
+    3: ["shared", "link", "sending", "closing", "sock"],  # one connection
+    4: ["server"],  # many
+    5: ["lifecycle"],  # around
+    6: ["__init__", "testing"],  # doors
+}
+
+#: May be named in annotations above their floor: what a handler is given is a socket.
+ONLY_FOR_TYPES = {("handlers", "sock"), ("shared", "sock")}
+
+#: What does I/O, waits, or needs a loop.
+IMPURE = {
+    *("gevent", "greenlet", "asyncio", "threading", "subprocess", "signal"),
+    *("socket", "_socket", "select", "selectors", "ssl", "_ssl"),
+}
+
+#: What only some users need, or only those who develop greensock.
+NOT_NEEDED = {"asyncio", "click", "hypothesis", "locust", "psutil", "pytest", "rich", "ssl", "subprocess", "uvloop"}
+
+PLACE = {name: (floor, index) for floor, names in FLOORS.items() for index, name in enumerate(names)}
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+
+
+@dataclass(frozen=True)
+class Import:
+    name: str  # dotted, from the top
+    line: int
+    only_for_types: bool
+
+    @property
+    def inside(self) -> str | None:
+        """The module of greensock that this is, if it is one."""
+        top, _, rest = self.name.partition(".")
+        if top != "greensock":
+            return None
+        module = rest.partition(".")[0]
+        return module if module in MODULES else "__init__"
+
+
+def imports_of(module: str) -> list[Import]:
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return list(_imports(tree, only_for_types=False))
+
+
+def _imports(node: ast.AST, only_for_types: bool) -> Iterator[Import]:
+    match node:
+        case ast.If(test=ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
+            for statement in node.body:
+                yield from _imports(statement, True)
+            for statement in node.orelse:
+                yield from _imports(statement, only_for_types)
+        case ast.Import():
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, only_for_types)
+        case ast.ImportFrom():
+            origin = ".".join(filter(None, ["greensock" if node.level else "", node.module]))
+            for alias in node.names:
+                yield Import(f"{origin}.{alias.name}", node.lineno, only_for_types)
+        case _:
+            for child in ast.iter_child_nodes(node):
+                yield from _imports(child, only_for_types)
+
+
+def test_every_module_has_a_floor() -> None:
+    homeless = set(MODULES) - set(PLACE)
+    assert not homeless, f"say in FLOORS on which floor these modules live: {', '.join(sorted(homeless))}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down_only(module: str) -> None:
+    for found in imports_of(module):
+        target = found.inside
+        if target is None or (found.only_for_types and (module, target) in ONLY_FOR_TYPES):
+            continue
+        assert PLACE[target] < PLACE[module], (
+            f"{module}.py:{found.line}: floor {PLACE[module][0]} imports {target} of floor {PLACE[target][0]}"
+        )
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if PLACE.get(name, (9, 0))[0] < 2])
+def test_the_ground_floors_are_pure(module: str) -> None:
+    for found in imports_of(module):
+        assert found.name.partition(".")[0] not in IMPURE, f"{module}.py:{found.line} imports {found.name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_engine_leans_on_the_insides_of_gevent(module: str) -> None:
+    for found in imports_of(module):
+        top, *rest = found.name.split(".")
+        private = top == "gevent" and any(part.startswith("_") for part in rest)
+        assert not private or module == "engine", f"{module}.py:{found.line} imports {found.name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_above_the_wire_says_ssl(module: str) -> None:
+    for found in imports_of(module):
+        says_ssl = "ssl" in found.name.split(".")
+        assert not says_ssl or module in {"wire", "tls"}, f"{module}.py:{found.line} imports {found.name}"
+
+
+def test_importing_patches_nothing_starts_nothing_and_stays_small() -> None:
+    program = """
+import json, sys
+import greensock
+import gevent._hub_local, gevent.monkey
+json.dump({
+    "patched": sorted(gevent.monkey.saved),
+    "hub": repr(gevent._hub_local.get_hub_if_exists()),
+    "modules": sorted(sys.modules),
+}, sys.stdout)
+"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    seen = json.loads(answer)
+    assert seen["patched"] == []
+    assert seen["hub"] == "None"
+    assert NOT_NEEDED.isdisjoint(seen["modules"])
+
+
+def test_exports_are_exactly_what_all_says() -> None:
+    exported = {
+        name
+        for name, value in vars(greensock).items()
+        if not name.startswith("_") and (name in greensock.__all__ or not isinstance(value, types.ModuleType))
+    }
+    assert exported == set(greensock.__all__)
+    assert len(greensock.__all__) == len(exported), "a name stands twice in __all__"
+
+
+def test_the_package_itself_defines_nothing() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    definitions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert definitions == []
