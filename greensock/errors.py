@@ -17,8 +17,9 @@ Timeouts are the built-in :class:`TimeoutError`; failures of the network are the
 class SocketClosed(ConnectionError):
     """The socket is closed, closing or ended: it takes no more bytes, or a wait on it cannot succeed.
 
-    When the network ended the connection, ``__cause__`` is the :class:`OSError` that told, and ``socket`` the
-    one that it happened to. When this side did, by ``end`` or ``close``, both are None.
+    When the network ended the connection, ``__cause__`` is the :class:`OSError` that told. ``socket`` is the one
+    that it happened to, or None when this side's own ``end``, ``close`` or ``terminate`` did it: to use a socket
+    after that is a mistake in the program, and a handler that lets it out has raised.
     """
 
     socket: object | None = None

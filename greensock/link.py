@@ -190,12 +190,14 @@ class Link:
     def _closed_error(self) -> SocketClosed:
         """What a use of this socket raises when it takes no more bytes."""
         failure = self._error if isinstance(self._error, OSError) else None
-        if failure is None:
+        if failure is not None:
+            error = SocketClosed(EPIPE, f"the connection is over: {failure}")
+            error.__cause__ = failure
+        else:
             what = {SocketState.ENDED: "has ended", SocketState.CLOSING: "is closing"}.get(self._state, "is closed")
-            return SocketClosed(EPIPE, f"the socket {what}")
-        error = SocketClosed(EPIPE, f"the connection is over: {failure}")
-        error.socket = self
-        error.__cause__ = failure
+            error = SocketClosed(EPIPE, f"the socket {what}")
+        if failure is not None or self.close_reason is not CloseReason.LOCAL:
+            error.socket = self
         return error
 
     def _remember_local_address(self) -> Any:

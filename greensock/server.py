@@ -75,7 +75,7 @@ class Server(StreamServer):
     def __init__(self, address: object, handlers: object, *, data: Any = None, **options: Any) -> None:
         self._options = Options.of(options)
         table = HandlerTable(handlers)
-        self._where = None if hasattr(address, "accept") else parse(address)
+        self._where = None if hasattr(address, "fileno") else parse(address)
         if self._where is not None and self._where.scheme == "tls":
             raise ValueError(f"{self._where} needs tls=, the server's key and certificate")
         self._engine = Engine.of_this_hub()
@@ -90,6 +90,7 @@ class Server(StreamServer):
         self._referenced = True
         self._full = False
         self._starving = False
+        self._unix_path = ""
         self._unix_identity: Any = None
         self._changed = Event()
         #: Anything you want to keep with the server.
@@ -134,7 +135,8 @@ class Server(StreamServer):
         self._kind = (listener.family, listener.type, listener.proto)
         net.tune(listener, no_delay=options.no_delay, keepalive=options.keepalive)
         if self._where is not None and self._where.scheme == "unix":
-            self._unix_identity = net.path_identity(self._where.path)
+            self._unix_path = os.path.abspath(self._where.path)  # the working directory may change
+            self._unix_identity = net.path_identity(self._unix_path)
         elif self._where is not None and self._where.port == 0 and self._where.scheme == "tcp":
             self._where = dataclasses.replace(self._where, port=self.address[1])  # the same one when started again
         self._shared.local_address = None if self.address[:1] in _WILDCARDS else self.address
@@ -219,8 +221,8 @@ class Server(StreamServer):
         self.stop_accepting()
         listener = self.__dict__.pop("socket", None)
         if listener is not None:
-            if self._unix_identity is not None and self._where is not None:
-                net.unlink_path(self._where.path, self._unix_identity)  # while its inode is certainly still ours
+            if self._unix_identity is not None:
+                net.unlink_path(self._unix_path, self._unix_identity)  # while its inode is certainly still ours
                 self._unix_identity = None
             listener.close()
             self._given = None
@@ -382,7 +384,12 @@ class Server(StreamServer):
     @property
     def url(self) -> str:
         """Where to connect: ``tcp://host:port`` or ``unix:/path``. A wildcard becomes the loopback address."""
-        return net.url_of("tcp", self.address, self.hostname or "")
+        bound = self.address
+        if bound is None:  # not started yet
+            if self._where is not None:
+                return str(self._where)
+            bound = self._given.getsockname()
+        return net.url_of("tcp", bound, self.hostname or "")
 
     @property
     def backlog(self) -> int:  # type: ignore[override]  # a plain attribute in gevent's class

@@ -232,7 +232,7 @@ class Leaks:
         self._hub = gevent.get_hub()
         self._engine = Engine.of_this_hub()
         self._hub_errors: list[str] = []
-        self._report = self._hub.handle_error
+        self._report: Any = self._hub.print_exception
         self._descriptors = _descriptors()
         self._watchers = self._hub.loop.activecnt
         self._greenlets = {id(g): g for g in self._live_greenlets()}
@@ -241,15 +241,15 @@ class Leaks:
     def listening_for_hub_errors(self) -> Iterator[None]:
         """Note what gevent would only print: exceptions of greenlets and callbacks that nobody caught."""
 
-        def handle_error(context: Any, kind: Any, value: Any, traceback: Any) -> None:
+        def note(context: Any, kind: Any, value: Any, traceback: Any) -> None:
             self._hub_errors.append(f"hub error in {context!r}: {kind.__name__}: {value}")
             self._report(context, kind, value, traceback)
 
-        setattr(self._hub, "handle_error", handle_error)  # noqa: B010 - it is a method, which mypy protects
+        setattr(self._hub, "print_exception", note)  # noqa: B010 - it is a method, which mypy protects
         try:
             yield
         finally:
-            del self._hub.handle_error
+            del self._hub.print_exception
 
     def find(self) -> list[str]:
         """One line for each leak; empty when all is clean."""
@@ -276,13 +276,22 @@ class Leaks:
         assert not found, "left behind:\n" + "\n".join(found)
 
     def _live_greenlets(self) -> list[greenlet]:
+        """Those of this thread: gevent's resolver keeps threads with greenlets of their own."""
         parked = {id(g) for g in self._engine._parked}
-        own = {id(self._hub), id(gevent.getcurrent())}
+        main = _root(self._hub)
+        own = {id(self._hub), id(gevent.getcurrent()), id(main)}
         return [
             g
             for g in gc.get_objects()
-            if isinstance(g, greenlet) and not g.dead and g and id(g) not in parked and id(g) not in own
+            if isinstance(g, greenlet) and g and id(g) not in parked and id(g) not in own and _root(g) is main
         ]
+
+
+def _root(branch: greenlet) -> greenlet:
+    """The first greenlet of the thread of *branch*."""
+    while branch.parent is not None:
+        branch = branch.parent
+    return branch
 
 
 def _descriptors() -> dict[int, str]:

@@ -14,6 +14,7 @@ from gevent import socket
 from locust import User, constant, run_single_user, task
 from locust.env import Environment
 from locust.exception import StopTest
+from locust.runners import STATE_CLEANUP
 
 MESSAGE_SIZE = 64
 
@@ -68,6 +69,10 @@ class EchoUser(User):
 
     @task
     def echo(self) -> None:
+        # At the end locust kills the users that it finds between two tasks, when some have begun the next one already.
+        # They must not begin an exchange then: the server would count it, and nobody would count its reply.
+        if self.environment.runner and self.environment.runner.state == STATE_CLEANUP:
+            return
         connection = self.connection or self.connect()
         if not connection:
             gevent.sleep(RETRY_AFTER)

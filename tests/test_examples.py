@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 20
+
+# Not pytest.importorskip: to import locust is to monkey-patch the process that runs the tests.
+needs_locust = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed")
 
 Start = Callable[..., "Program"]
 
@@ -89,7 +93,8 @@ def test_echo_echoes_and_counts(start: Start) -> None:
 
 def test_echo_without_connections_ends_quietly(start: Start) -> None:
     echo = start("examples/echo.py", "127.0.0.1:0")
-    echo.address()
+    with socket.create_connection(echo.address(), TIMEOUT) as peer:
+        assert exchange(peer, b"hello") == b"hello"  # it serves, so it takes signals
     assert echo.finish(signal.SIGTERM) == (0, "", "")
 
 
@@ -102,8 +107,8 @@ def test_an_interrupt_shows_no_traceback(start: Start) -> None:
     assert echo.finish() == (0, "", "")
 
 
+@needs_locust
 def test_the_demo_prints_its_table_and_succeeds(start: Start) -> None:
-    pytest.importorskip("locust")
     demo = start("loadtests/demo.py", "--seconds", "1", "--users", "3")
     status, output, errors = demo.finish()
     assert status == 0, output + errors
@@ -112,8 +117,8 @@ def test_the_demo_prints_its_table_and_succeeds(start: Start) -> None:
     assert "(the same)" in output
 
 
+@needs_locust
 def test_an_interrupted_demo_ends_without_a_traceback(start: Start) -> None:
-    pytest.importorskip("locust")
     demo = start("loadtests/demo.py", "--seconds", "60", "--users", "3")
     assert demo.process.stdout
     demo.process.stdout.readline()
@@ -162,13 +167,13 @@ def faulty_server() -> Iterator[str]:
 
 def run_locustfile(start: Start, host: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """Run the locustfile with one user for one second; return its exit status and its rows by type."""
-    pytest.importorskip("locust")
     arguments = ("--headless", "--users", "1", "--run-time", "1", "--stop-timeout", "10", "--json")
     status, output, errors = start("-m", "locust", "-f", "loadtests/echo.py", "--host", host, *arguments).finish()
     assert "Traceback" not in errors, errors
     return status, {row["method"]: row for row in json.loads(output)}
 
 
+@needs_locust
 def test_the_load_test_counts_each_wrong_reply_and_connects_again(start: Start, faulty_server: str) -> None:
     status, rows = run_locustfile(start, faulty_server)
     assert status == 1
@@ -177,6 +182,7 @@ def test_the_load_test_counts_each_wrong_reply_and_connects_again(start: Start, 
     assert (rows["CONN"]["num_requests"], rows["CONN"]["num_failures"]) == (4, 0)
 
 
+@needs_locust
 def test_the_load_test_counts_a_refused_connection(start: Start) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen

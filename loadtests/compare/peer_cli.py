@@ -30,5 +30,5 @@ def file_logger(path: str | None) -> logging.Logger:
     return logger
 
 
-def announce(port: int) -> None:
+def announce(port: int | None) -> None:
     print(f"listening {port}", flush=True)
