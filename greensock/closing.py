@@ -11,7 +11,7 @@ from typing import Final
 from . import options
 from .link import CLOSED
 from .sending import CLOSING, ENDED, OPEN, Sending
-from .state import CHOKED, DEAD, DRAINED, EOF_READ, FIN_SENT, FIN_WANTED, IDLE, PAUSED, CloseReason
+from .state import CHOKED, CLOCKED, DEAD, DRAINED, EOF_READ, FIN_SENT, FIN_WANTED, IDLE, PAUSED, CloseReason
 from .wire import READ_SIZE
 
 #: Reasons after which ``close`` is given no error: nothing went wrong.
@@ -45,7 +45,7 @@ class Closing(Sending):
         self._state = CLOSING
         self._writable = False
         self._stamp = None
-        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE)
+        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED)
         if self._flags & DEAD or (self._flags & FIN_SENT and self._flags & EOF_READ):
             self._close_now()
             return
@@ -102,8 +102,10 @@ class Closing(Sending):
         self._flags &= ~IDLE
         if seconds is None:
             self._stamp = None
+            self._flags &= ~CLOCKED
         else:
             self._stamp = monotonic()
+            self._flags |= CLOCKED
             self._engine.watch_clock(self, seconds)
 
     def _check_clocks(self, now: float) -> bool:

@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
-from .state import OVER
+from .state import BUSY, CONTEXT, OVER
 
 #: The identity of the OS thread, also where threading was monkey-patched.
 get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
@@ -58,7 +58,6 @@ class Served(Protocol):
     _running: Any  # the greenlet in which one of its handlers is blocked
     _own: Any  # the runner that belongs to this connection alone
     _context: Any  # contextvars that its handlers have set
-    _stamp: float | None  # when something was last received or sent; None without an idle timeout
 
     def _serve(self) -> None:
         """Do one thing that is due: read and deliver, or deliver an event; then send what was written."""
@@ -211,6 +210,7 @@ class Engine:
                     if left is not None:  # its handler has blocked: send what it wrote so far
                         self.current = None
                         left._running = runner
+                        left._flags |= BUSY
                         self.blocked.add(left)
                         left._send_late()
                 if self.dirty:
@@ -247,14 +247,15 @@ class Engine:
             owner = None if mine is None else me
             while ready:
                 socket: Any = ready.popleft()
-                if socket._running is not None:
+                flags = socket._flags
+                if flags & BUSY:
                     socket._pause_watcher()
                     continue
                 if socket._own is not owner:
                     ready.appendleft(socket)  # not for this runner: turn() finds the one for it
                     break
                 self.current = socket
-                if socket._context is not None:
+                if flags & CONTEXT:
                     me.gr_context = socket._context
                 try:
                     socket._serve()
@@ -262,13 +263,13 @@ class Engine:
                     socket._failed("data", error)
                 if me.gr_context is not None:
                     socket._context = me.gr_context
+                    socket._flags |= CONTEXT
                     me.gr_context = None
-                if socket._stamp is not None:
-                    socket._stamp = monotonic()  # the idle clock stood still while the handler ran
                 if self.current is not socket:
                     # Left behind. It takes no more work now: nobody would see a handler of it block.
                     left_behind = True
                     socket._running = None
+                    socket._flags &= ~BUSY
                     self.blocked.discard(socket)
                     if socket._flags:
                         socket._settle()
@@ -280,9 +281,11 @@ class Engine:
                     if mine is not None:
                         if mine._own is not me:
                             return  # its connection has closed
-                    elif not socket._flags & OVER and _has_traces(me, getrefcount(me) - baseline):
-                        socket._own = owner = me
-                        mine = socket
+                    elif not socket._flags & OVER:
+                        references = getrefcount(me) - baseline  # before me is an argument, which is one more
+                        if _has_traces(me, references):
+                            socket._own = owner = me
+                            mine = socket
             if mine is not None:
                 if mine._own is not me:
                     return
@@ -324,7 +327,8 @@ class Engine:
         runner, socket = self._returned.popleft()
         if runner.dead:
             return
-        if _has_traces(runner, getrefcount(runner) - self._returned_refs):
+        references = getrefcount(runner) - self._returned_refs  # before runner is an argument, which is one more
+        if _has_traces(runner, references):
             if socket._own is None and not socket._flags & OVER:
                 socket._own = runner
                 return

@@ -5,12 +5,14 @@ What reads, what writes and what calls handlers are layers above: ``sending``, `
 
 from collections.abc import Callable
 from errno import EPIPE
+from time import monotonic
 from typing import Any, Final
 
 from .engine import Engine, get_ident
 from .errors import SocketClosed
 from .shared import Shared
 from .state import (
+    CLOCKED,
     DRAINED,
     GONE,
     IDLE,
@@ -122,6 +124,8 @@ class Link:
 
     def _settle(self) -> None:
         flags = self._flags
+        if flags & CLOCKED:
+            self._stamp = monotonic()  # the idle clock stood still while the handler ran
         if flags & PENDING:
             self._engine.schedule(self)
         if flags & WAITING:
@@ -183,6 +187,7 @@ class Link:
             self._counters.bytes_written += self.bytes_written
         self._engine.unwatch_clock(self)
         self._stamp = None
+        self._flags &= ~CLOCKED
         self._drop_queue()
         self._flags &= ~(STRAY | DRAINED | IDLE | STOPPING | WAITING)  # nothing but the close is delivered now
         self._ask_for(GONE)

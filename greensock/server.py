@@ -109,7 +109,7 @@ class Server(StreamServer):
     def set_listener(self, listener: Any) -> None:
         """Part of gevent's construction: remember where to listen."""
         self.family = self.address = None
-        self._given = listener if self._where is None else None
+        self._given: Any = listener if self._where is None else None
 
     def set_handle(self, handle: Any) -> None:
         """Part of gevent's construction. Handlers are replaced by :meth:`reload`."""

@@ -17,6 +17,7 @@ from .link import CLOSED
 from .sending import CLOSING, ENDED, OPEN, reason_of
 from .shared import Shared
 from .state import (
+    CAREFUL,
     DEAD,
     DRAINED,
     EOF_READ,
@@ -35,7 +36,7 @@ from .state import (
     CloseReason,
     SocketState,
 )
-from .wire import READ_SIZE, Plain
+from .wire import READ_SIZE, SMALL_READ, Plain
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Socket(Closing, Generic[T]):
     handler of it is blocked. A server keeps its sockets alive until then.
     """
 
-    __slots__ = ("_number", "_opened_at", "_remote_address", "_stray_error", "data")
+    __slots__ = ("_number", "_opened_at", "_read_size", "_remote_address", "_stray_error", "data")
 
     def __init__(self, wire: Plain, shared: Shared, remote_address: Any) -> None:
         super().__init__(wire, shared)
@@ -61,22 +62,28 @@ class Socket(Closing, Generic[T]):
         self._remote_address = remote_address
         self._number = next(_numbers)
         self._opened_at = 0.0
+        self._read_size = READ_SIZE
         self._stray_error: BaseException | None = None
 
     # -- events: what a runner does with this socket -------------------------------------------------
 
     def _serve(self) -> None:
-        if self._flags and self._serve_flags():
+        if self._flags & CAREFUL and self._serve_flags():
             return
+        size = self._read_size
         try:
-            data = self._wire.read(READ_SIZE)
+            data = self._wire.read(size)
         except BlockingIOError:
             return
         except OSError as error:
             self._reading_failed(error)
             return
         if data:
-            self.bytes_read += len(data)
+            got = len(data)
+            if (got < SMALL_READ) is (size != SMALL_READ):
+                data = self._adapt(data)
+                got = len(data)
+            self.bytes_read += got
             self._counters.messages_read += 1
             handler = self._table.data
             if handler is not None:
@@ -85,6 +92,20 @@ class Socket(Closing, Generic[T]):
             self._end_of_input()
         if self._queue.size and not self._corks:
             self._flush()
+
+    def _adapt(self, data: bytes) -> bytes:
+        """*data* says that the other size of reads is the better one now: what to deliver of it."""
+        if self._read_size != SMALL_READ:
+            self._read_size = SMALL_READ
+            return data
+        self._read_size = READ_SIZE
+        try:
+            return data + self._wire.read(READ_SIZE)  # so that what came together is delivered together
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._sending_failed(error)  # it comes only once; what the kernel still has is read to the end
+        return data
 
     def _serve_flags(self) -> bool:
         """Deliver the first event that is due. False if there is none and the socket may be read."""

@@ -69,8 +69,14 @@ FIN_SENT: Final = 1 << 10
 DEAD: Final = 1 << 11  # the kernel takes no more bytes; what arrived can still be read
 
 # Others.
+CONTEXT: Final = 1 << 17  # its handlers have set context variables
+CLOCKED: Final = 1 << 18  # it has an idle timeout
+BUSY: Final = 1 << 19  # its handler is blocked
 WAITING: Final = 1 << 12  # the read watcher is stopped because a handler is blocked
 LATE: Final = 1 << 13  # in the engine's list of sockets to send at the end of the turn
 TOLD_TO_STOP: Final = 1 << 14  # ``socket.stopping``
 UNREFERENCED: Final = 1 << 15  # unref()
 OVER: Final = 1 << 16  # ``close`` has run
+
+#: With any of these a readable socket is not simply read.
+CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD

@@ -14,6 +14,10 @@ from typing import Final
 #: read would map and unmap memory (160 k messages/s fell to 37 k); 64 KiB halved an echo of 256 KiB.
 READ_SIZE: Final = 120_000
 
+#: After a read shorter than this, the next one is of this size: a bytes object that comes from the interpreter's own
+#: allocator (512 bytes with its header) and not from malloc, which makes an echo of 64 bytes 3 % faster.
+SMALL_READ: Final = 479
+
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: socket(7)
 
 

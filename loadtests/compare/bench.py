@@ -505,13 +505,15 @@ def print_result(result: Result) -> None:
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
         pad_edge=False,
     )
     table.add_column("peer", no_wrap=True)
     headings = ["median", "min - max"]
     if not case.is_memory:
-        headings += ["p50 / p99 ms", "server / load CPU", "CPU µs each"]
-    for heading in (*headings, "greensock / peer", "target"):
+        headings += ["p50 / p99 ms", "CPU / load", "µs each"]
+    for heading in (*headings, "ours / peer", "target"):
         table.add_column(heading, justify="right", no_wrap=True)
     notes: set[str] = set()
     for peer in case.peers:
