@@ -51,8 +51,9 @@ class Closing(Sending):
             return
         if not self._flags & FIN_SENT:
             self._flags |= FIN_WANTED
-            self._flush()
-            if self._flags & FIN_WANTED and not self._queue.size:
+            if self._queue.size:
+                self._flush()
+            else:
                 self._finish()
         if self._state is CLOSING:
             self._progress = monotonic()

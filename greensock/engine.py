@@ -430,11 +430,14 @@ def _has_traces(runner: greenlet, references: int) -> bool:
     A child greenlet that still runs is none: it keeps a weak reference without a callback, and
     ``spawn_tree_locals`` which gevent puts on every greenlet that spawns.
     """
-    if references or any(reference.__callback__ is not None for reference in getweakrefs(runner)):
+    if references:
         return True
-    state = runner.__dict__
-    state.pop("spawn_tree_locals", None)
-    return bool(state)
+    if getweakrefcount(runner) and any(reference.__callback__ is not None for reference in getweakrefs(runner)):
+        return True
+    attributes = runner.__dict__
+    if attributes:
+        attributes.pop("spawn_tree_locals", None)
+    return bool(attributes)
 
 
 def _count_parked_references(hub: Any) -> int:

@@ -170,11 +170,11 @@ class Link:
         """Stop the watchers, close the descriptor, and have ``close`` delivered. The one way to the end."""
         if self._state is CLOSED:
             return
-        self._remember_local_address()
+        if self._local_address is None:
+            self._remember_local_address()
         self._state = CLOSED
         self._writable = False
-        self._stop_watchers()
-        self._reader.close()
+        self._reader.close()  # which stops it
         if self._writer is not None:
             self._writer.close()
         if abort:
@@ -185,11 +185,12 @@ class Link:
             self._shared.sockets.remove(self)
             self._counters.bytes_read += self.bytes_read
             self._counters.bytes_written += self.bytes_written
-        self._engine.unwatch_clock(self)
+        if self._engine.timed:
+            self._engine.unwatch_clock(self)
         self._stamp = None
-        self._flags &= ~CLOCKED
-        self._drop_queue()
-        self._flags &= ~(STRAY | DRAINED | IDLE | STOPPING | WAITING)  # nothing but the close is delivered now
+        if self._queue.size or self._waiters:
+            self._drop_queue()
+        self._flags &= ~(STRAY | DRAINED | IDLE | STOPPING | WAITING | CLOCKED)  # nothing but the close is delivered now
         self._ask_for(GONE)
 
     def _closed_error(self) -> SocketClosed:

@@ -19,6 +19,7 @@ from .errors import SlowConsumer, WriteQueueFull
 from .link import CLOSED, Link
 from .state import (
     CHOKED,
+    CLOCKED,
     DEAD,
     DRAINED,
     EOF_READ,
@@ -95,13 +96,13 @@ class Sending(Link):
             raise self._closed_error()
         queue = self._queue
         size = queue.size
-        if size:
-            if size > queue.high and not self._make_room(len(data)):
-                return False
-            size = queue.push(data)
-        else:  # push(), without the call
+        if not size:  # push(), without the call
             queue.first = data
             queue.size = size = len(data)
+        elif size <= queue.high or self._make_room(len(data)):
+            size = queue.push(data)
+        else:
+            return False
         self._counters.messages_written += 1
         if size > queue.high:
             return self._send_over()
@@ -202,8 +203,6 @@ class Sending(Link):
     def _send_late(self) -> None:
         self._flags &= ~LATE
         if self._queue.size and not self._corks:
-            if self._stamp is not None:
-                self._stamp = monotonic()
             self._flush()
 
     def _send_over(self) -> bool:
@@ -246,11 +245,12 @@ class Sending(Link):
         """Send as much as the kernel takes. Calls no user code, so that it may run in the hub."""
         queue = self._queue
         size = queue.size
-        if self._counted or len(queue.first) != size:
-            if size:
-                self._flush_many()
+        if not size:
             return
-        # One chunk, and the kernel was not full before: nearly every flush.
+        if self._counted or (len(queue.first) != size and not queue.join()):
+            self._flush_many()
+            return
+        # One buffer, and the kernel was not full before: nearly every flush.
         try:
             sent = self._wire.write(queue.first)
         except BlockingIOError:
@@ -262,8 +262,11 @@ class Sending(Link):
         if sent == size:
             queue.size = 0
             queue.first = b""
-            if self._flags:
-                self._flushed(sent, False)
+            flags = self._flags
+            if flags & CLOCKED:
+                self._stamp = monotonic()
+            if flags & FIN_WANTED:
+                self._finish()
         else:
             self._flushed(sent, queue.advance(sent))
 

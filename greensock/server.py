@@ -32,6 +32,9 @@ FATAL: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 #: Errors of accept(2) that mean a lack of something in this process or system: wait until there is more of it.
 SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
+#: Where the system does not tell how many connections it holds at most: stop accepting some time, in a storm too.
+MAX_BACKLOG: Final = 65535
+
 #: How long leaving a ``with server`` block lets the connections drain, in seconds.
 EXIT_TIMEOUT: Final = 10.0
 
@@ -89,6 +92,7 @@ class Server(StreamServer):
         )
         self._referenced = True
         self._full = False
+        self._waiting = 0  # calls of stop() that wait
         self._starving = False
         self._unix_path = ""
         self._unix_identity: Any = None
@@ -163,7 +167,7 @@ class Server(StreamServer):
         for _ in range(self.max_accept):
             if self.full():
                 self.stop_accepting()
-                self._full = True
+                self._full = self._shared.watched = True
                 return
             if not self._accept_one():
                 return
@@ -176,11 +180,15 @@ class Server(StreamServer):
             return False
         except OSError as error:
             return self._accept_failed(error)
+        try:
+            self._accepted(descriptor, address)
+        except Exception as error:  # no memory, in all likelihood: this peer is lost, and no other
+            self._wait_for_more(error)
+            return False
         if self._starving:
             self._starving = False
             self.delay = self.min_delay
             gevent.spawn(logger.warning, "%s accepts again", self.url)
-        self._accepted(descriptor, address)
         return True
 
     def _accepted(self, descriptor: int, address: Any) -> None:
@@ -204,14 +212,19 @@ class Server(StreamServer):
             return False
         if error.errno not in SHORTAGE:
             return True  # the peer's network or its change of mind, accept(2): nobody else waits for that
+        self._wait_for_more(error)
+        return False
+
+    def _wait_for_more(self, error: Exception) -> None:
+        """Something ran short: accept again after a while. An exception from here would stop the server for good."""
         self.stop_accepting()
         self._timer = self.loop.timer(self.delay)
         self._timer.start(self._start_accepting_if_started)
         self.delay = min(self.max_delay, self.delay * 2)
         if not self._starving:
             self._starving = True
-            gevent.spawn(logger.error, "%s cannot accept for now: %s; it tries again", self.url, error)
-        return False
+            what = str(error) or repr(error)
+            gevent.spawn(logger.error, "%s cannot accept for now: %s; it tries again", self.url, what)
 
     # -- stopping ------------------------------------------------------------------------------------
 
@@ -226,6 +239,8 @@ class Server(StreamServer):
                 self._unix_identity = None
             listener.close()
             self._given = None
+            if self._where is not None and self._where.scheme == "fd":
+                self._where = None  # the number may soon be that of something else
         if "_changed" in self.__dict__:
             self._on_change()
 
@@ -262,7 +277,8 @@ class Server(StreamServer):
 
     def _accept_backlog(self) -> None:
         if self.started:
-            for _ in range(self.backlog):
+            # The listener may have been made by others, with their backlog; the kernel holds one more, listen(2).
+            for _ in range(net.effective_backlog(MAX_BACKLOG) + 1):
                 if self.full() or not self._accept_one():
                     break
 
@@ -273,10 +289,15 @@ class Server(StreamServer):
 
     def _wait_until_quiet(self, deadline: float) -> None:
         own = len(self._sockets_with_handler_in(getcurrent()))
-        while self._shared.alive > own:
-            self._changed.clear()
-            if not self._changed.wait(max(0.0, deadline - monotonic())):
-                return
+        self._waiting += 1
+        try:
+            while self._shared.alive > own:
+                self._shared.watched = True
+                self._changed.clear()
+                if not self._changed.wait(max(0.0, deadline - monotonic())):
+                    return
+        finally:
+            self._waiting -= 1
 
     def _terminate_all(self) -> None:
         me = getcurrent()
@@ -293,13 +314,13 @@ class Server(StreamServer):
 
     def _sockets_with_handler_in(self, greenlet: Any) -> list["Socket[Any]"]:
         """The socket whose handler *greenlet* runs, if it is one of ours: nobody can wait for himself."""
-        candidates = [*self._engine.blocked, self._engine.current]
-        return [s for s in candidates if s is not None and s._running is greenlet and s._shared is self._shared]
+        return [s for s in self._engine.blocked if s._running is greenlet and s._shared is self._shared]
 
     def _on_gone(self) -> None:
         """A socket of this server has had its last event, or is no longer referenced."""
         if self._full and not self.full():
             self._start_accepting_if_started()
+        self._shared.watched = self._full or self._waiting > 0
         self._on_change()
 
     def _on_change(self) -> None:

@@ -19,7 +19,8 @@ class Shared:
         owner: what ``socket.server`` gives.
         stop_reading_when_over: whether a socket whose queue is over its high-water mark is not read. Servers do;
             two peers that both do it would never start again.
-        on_gone: called after each socket's last event, and when it is no longer referenced.
+        on_gone: called after a socket's last event, and when one is no longer referenced, while ``watched`` is true or
+            when no referenced socket is left.
     """
 
     def __init__(
@@ -45,6 +46,8 @@ class Shared:
         self.alive = 0
         #: those of them that ``greensock.run()`` waits for
         self.referenced = 0
+        #: whether somebody wants to know of each socket that goes
+        self.watched = False
         #: the local address of all sockets, when it is the same for all
         self.local_address: Any = None
         engine.on_fork.add(self)

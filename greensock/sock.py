@@ -156,7 +156,8 @@ class Socket(Closing, Generic[T]):
         self._opened_at = monotonic()
         self._counters.accepted += 1
         self._shared.sockets.add(self)
-        self._set_idle_timeout(self._shared.options.idle_timeout)
+        if self._shared.options.idle_timeout is not None:
+            self._set_idle_timeout(self._shared.options.idle_timeout)
         self._emit("open")
         self._watch()
 
@@ -223,7 +224,8 @@ class Socket(Closing, Generic[T]):
         shared.alive -= 1
         if not self._flags & UNREFERENCED:
             shared.referenced -= 1
-        shared.on_gone()
+        if shared.watched or not shared.referenced:
+            shared.on_gone()
 
     # -- errors of handlers --------------------------------------------------------------------------
 

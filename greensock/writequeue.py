@@ -44,14 +44,16 @@ class WriteQueue:
 
     def push(self, data: bytes) -> int:
         """Queue *data* and return the number of bytes now pending."""
-        if not self.size:
+        size = self.size
+        if not size:
             self.first = data
         elif data:
             if self._more is None:
-                self._more = []
-            self._more.append(data)
-        self.size += len(data)
-        return self.size
+                self._more = [data]
+            else:
+                self._more.append(data)
+        self.size = size = size + len(data)
+        return size
 
     @property
     def over(self) -> bool:
@@ -64,14 +66,19 @@ class WriteQueue:
         The queue must not be empty. Small chunks are joined first, and stay joined, so that a batch
         which the kernel takes piecemeal is not joined again for each piece.
         """
-        if self._more:
-            if self.size <= JOIN_LIMIT:
-                self.first = b"".join((self._rest_of_first(), *self._more))
-                self._sent = 0
-                self._more = None
-            elif any(len(chunk) < SMALL for chunk in self._more):
-                self._more = _join_small(self._more)
+        if self._more and not self.join() and any(len(chunk) < SMALL for chunk in self._more):
+            self._more = _join_small(self._more)
         return [self._rest_of_first(), *(self._more or ())[: GATHER_LIMIT - 1]]
+
+    def join(self) -> bool:
+        """Make ``first`` all that is pending, if that is not too much to copy. Whether it is."""
+        if self.size > JOIN_LIMIT:
+            return False
+        if self._more or self._sent:
+            self.first = b"".join((self._rest_of_first(), *(self._more or ())))
+            self._more = None
+            self._sent = 0
+        return True
 
     def _rest_of_first(self) -> bytes | memoryview:
         return memoryview(self.first)[self._sent :] if self._sent else self.first

@@ -69,9 +69,7 @@ def launch(no_leaks: None) -> Iterator[Launch]:
     """A function that starts a :class:`Program`, which ends with the test."""
     programs: list[Program] = []
 
-    def launch(
-        source: str, *arguments: str, wrapper: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()
-    ) -> Program:
+    def launch(source: str, *arguments: str, wrapper: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()) -> Program:
         programs.append(Program(source, *arguments, wrapper=wrapper, pass_fds=pass_fds))
         return programs[-1]
 

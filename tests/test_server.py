@@ -21,11 +21,11 @@ import gevent
 import gevent.server
 import gevent.socket
 import pytest
-from program import Launch
 
 import greensock
 from greensock.net import effective_backlog
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
+from program import Launch
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux has it")
 
@@ -425,7 +425,18 @@ def test_handlers_that_cannot_serve_are_a_type_error_that_names_them(handlers: o
 def test_the_type_error_lists_the_events(handlers: object) -> None:
     with pytest.raises(TypeError) as caught:
         greensock.listen(("127.0.0.1", 0), handlers)
-    for event in ("open", "handshake", "data", "drain", "end", "timeout", "stopping", "error", "close", "connect_error"):
+    for event in (
+        "open",
+        "handshake",
+        "data",
+        "drain",
+        "end",
+        "timeout",
+        "stopping",
+        "error",
+        "close",
+        "connect_error",
+    ):
         assert event in str(caught.value)
 
 
