@@ -3,6 +3,7 @@
 import random
 import select
 import socket as sockets
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -53,6 +54,15 @@ def fill_kernel(socket: AnySocket, size: int = 1_000_000) -> int:
     left = wait_until_steady(socket)
     assert 0 < left < size, "the kernel should have taken some and not all"
     return left
+
+
+def attempt(function: Callable[..., object], *args: object) -> BaseException | None:
+    """Call *function* and return what it raised: a greenlet that raises would be reported by the hub."""
+    try:
+        function(*args)
+    except BaseException as error:
+        return error
+    return None
 
 
 def turns(count: int = 5) -> None:
