@@ -115,7 +115,7 @@ class Closing(Sending):
             return False
         limits = self._shared.options
         if self._state is CLOSING:
-            if limits.close_timeout is not None and not self._corks and now - self._progress >= limits.close_timeout:
+            if limits.close_timeout is not None and now - self._progress >= limits.close_timeout:
                 self._abort(CloseReason.LOCAL, None)
                 return False
             return True

@@ -190,7 +190,9 @@ class Link:
         self._stamp = None
         if self._queue.size or self._waiters:
             self._drop_queue()
-        self._flags &= ~(STRAY | DRAINED | IDLE | STOPPING | WAITING | CLOCKED)  # nothing but the close is delivered now
+        self._flags &= ~(
+            STRAY | DRAINED | IDLE | STOPPING | WAITING | CLOCKED
+        )  # nothing but the close is delivered now
         self._ask_for(GONE)
 
     def _closed_error(self) -> SocketClosed:

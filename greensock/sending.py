@@ -129,13 +129,15 @@ class Sending(Link):
         return True
 
     def sendall(self, data: Writable) -> None:
-        """:meth:`write`, then block this greenlet while the queue is over its high-water mark.
+        """:meth:`write`, corked or not, then block this greenlet while the queue is over its high-water mark.
 
         Raises:
             SocketClosed: also when the connection ends meanwhile.
         """
         if not self.write(data):
             self._wait_for(self._queue.high, None)
+        elif self._corks:
+            self._flush()
 
     def flush(self, timeout: float | None = None) -> None:
         """Send what is queued, corked or not, and block this greenlet until the kernel has all of it.
@@ -151,7 +153,7 @@ class Sending(Link):
         self._flush()
         if self._queue.size:
             self._wait_for(0, timeout)
-        elif self._flags & DEAD:
+        elif self._flags & DEAD or self.unsent:
             raise self._closed_error()
 
     @property
@@ -229,6 +231,8 @@ class Sending(Link):
             return True
         if self._running is getcurrent() or self._engine.current is self:
             self._wait_for(self._queue.low, None)
+            if not self._writable:  # ended or closed by somebody else meanwhile
+                raise self._closed_error()
             return True
         self._counters.slow_consumers += 1
         text = f"the peer does not read: {queued} bytes are queued for it, max_buffered is {options.max_buffered}"
@@ -353,7 +357,7 @@ class Sending(Link):
     def _wait_for(self, limit: int, timeout: float | None) -> None:
         """Block this greenlet until at most *limit* bytes are queued."""
         if not self._queue.size > limit:
-            if not self._writable and self._flags & DEAD:
+            if not self._writable:  # the queue is empty because the connection died
                 raise self._closed_error()
             return
         if self._state is CLOSED:
@@ -376,12 +380,14 @@ class Sending(Link):
 class Cork:
     """What :meth:`Socket.cork` returns: a context manager."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_since", "_socket")
 
     def __init__(self, socket: Sending) -> None:
         self._socket = socket
+        self._since = 0.0
 
     def __enter__(self) -> None:
+        self._since = monotonic()
         self._socket._corks += 1
 
     def __exit__(
@@ -389,8 +395,9 @@ class Cork:
     ) -> None:
         socket = self._socket
         socket._corks -= 1
+        now = monotonic()
+        socket._progress = min(now, socket._progress + now - self._since)  # the write timeout stood still
         if not socket._corks:
-            socket._progress = monotonic()  # the write timeout stood still
             socket._flush()
 
 

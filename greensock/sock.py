@@ -245,6 +245,8 @@ class Socket(Closing, Generic[T]):
             else:
                 try:
                     handler(self, error)
+                    if self._queue.size and not self._corks:
+                        self._flush()
                     return
                 except KeyboardInterrupt as interrupt:
                     self._engine.interrupt_main(interrupt)

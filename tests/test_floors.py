@@ -23,7 +23,7 @@ FLOORS = {
     1: ["address", "options", "writequeue", "handlers", "stats", "log"],  # pure: no I/O, tested without a socket
     2: ["wire", "net", "engine"],  # the wire
     3: ["shared", "link", "sending", "closing", "sock"],  # one connection
-    4: ["server"],  # many
+    4: ["accepting", "server"],  # many
     5: ["lifecycle"],  # around
     6: ["__init__", "testing"],  # doors
 }

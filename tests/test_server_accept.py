@@ -246,7 +246,7 @@ def test_an_accepted_descriptor_is_not_lost_when_its_socket_cannot_be_made(
 ) -> None:
     server = serve(echoing().handlers)
     server.max_delay = 0  # try again at once
-    real: Any = getattr(greensock.server, what)
+    real: Any = getattr(greensock.accepting, what)
     failures = 0
 
     def fails(*args: Any) -> Any:
@@ -257,7 +257,7 @@ def test_an_accepted_descriptor_is_not_lost_when_its_socket_cannot_be_made(
         return real(*args)
 
     before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(greensock.server, what, fails)
+    monkeypatch.setattr(greensock.accepting, what, fails)
     for _ in range(100):
         with Peer(server.address) as peer:
             assert peer.read_to_end() == b"", "this peer is lost, and no other"

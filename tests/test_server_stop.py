@@ -4,7 +4,7 @@ import math
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -533,9 +533,9 @@ def test_a_handler_that_drains_its_server_finishes_as_well(serve: Serve, dial: D
     others = gevent.spawn(leave, other)
     own.send(b"stop")
     assert leave(own) == b"stopped!"
-    if timeout == 0:
-        with pytest.raises(ConnectionResetError):
-            others.get(timeout=10)
+    if timeout == 0:  # terminated, which its peer may learn before or after the goodbye and the FIN
+        with suppress(ConnectionResetError):
+            assert others.get(timeout=10) in (b"", b"!")
     else:
         assert others.get(timeout=10) == b"!"
     recorder.wait_for("close", 2)
