@@ -180,7 +180,7 @@ class Engine:
 
     def interrupt_main(self, error: KeyboardInterrupt) -> None:
         """Throw *error*, which was raised in a runner, into the main greenlet, where it belongs."""
-        self.hub.handle_error(None, type(error), error, error.__traceback__)
+        self.hub.handle_system_error(type(error), error, error.__traceback__)
 
     # -- turns ---------------------------------------------------------------------------------------
 
@@ -373,9 +373,8 @@ class Engine:
         for socket in list(self.timed):
             if not socket._check_clocks(now):
                 self.unwatch_clock(socket)
-        spare = (self._least_parked - KEEP_PARKED) // 2
-        for _ in range(spare):
-            self._parked.pop(0).throw()  # the one that was not used for longest
+        for _ in range(self._least_parked - KEEP_PARKED):  # so many were not used since the last sweep
+            self._parked.pop(0).throw()
         self._least_parked = len(self._parked)
         if not self.timed and len(self._parked) <= KEEP_PARKED:
             self._stop_sweeping()

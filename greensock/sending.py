@@ -340,8 +340,8 @@ class Sending(Link):
     def _sending_failed(self, error: OSError) -> None:
         """The kernel takes no more. What had arrived before can still be read, and is delivered first."""
         self._because(reason_of(error), error)
-        if self._error is None:
-            self._error = error  # for those who wait or write; ``close`` is told the first cause
+        if self._error is None and self.close_reason is not CloseReason.TIMEOUT:
+            self._error = error  # for those who wait or write; ``close`` is told the first cause, none when idle
         self._flags = (self._flags | DEAD) & ~(FIN_WANTED | CHOKED)
         self._writable = False
         if self._writer is not None:

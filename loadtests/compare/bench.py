@@ -498,6 +498,12 @@ def spread(values: list[float], show: Callable[[float], str]) -> str:
     return f"{show(min(values))} - {show(max(values))}" if len(values) > 1 else ""
 
 
+LEGEND = (
+    "server / load: the share of a core that each used; µs each: the server's CPU time for one of them; "
+    "ours / peer: greensock's figure over the peer's, round by round, the median of that"
+)
+
+
 def print_result(result: Result) -> None:
     case = result.case
     table = Table(
@@ -512,7 +518,7 @@ def print_result(result: Result) -> None:
     table.add_column("peer", no_wrap=True)
     headings = ["median", "min - max"]
     if not case.is_memory:
-        headings += ["p50 / p99 ms", "CPU / load", "µs each"]
+        headings += ["p50 / p99 ms", "server / load", "µs each"]
     for heading in (*headings, "ours / peer", "target"):
         table.add_column(heading, justify="right", no_wrap=True)
     notes: set[str] = set()
@@ -703,6 +709,7 @@ def main(
         console.print("[bold red]Only one core: server and load client share it. The figures compare badly.[/]")
     missing = {name: why for name in peers if (why := why_missing(PEERS[name]))}
     warn_missing(missing)
+    console.print(LEGEND, style="dim", highlight=False)
     console.print()
 
     results = []

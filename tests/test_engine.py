@@ -1,0 +1,495 @@
+"""Turns and runners: each trap that the engine covers, caused on purpose."""
+
+import contextvars
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.local
+import greenlet
+import pytest
+from gevent.exceptions import LoopExit
+
+from greensock import wire
+from greensock.engine import KEEP_PARKED, Engine
+from greensock.testing import Dial, Recorder, Serve, wait_until
+from program import Launch
+
+
+def echo(socket: Any, data: bytes) -> None:
+    socket.write(data)
+
+
+# -- turns -----------------------------------------------------------------------------------------------
+
+
+def test_handlers_that_do_not_block_share_one_switch(serve: Serve, dial: Dial) -> None:
+    server = serve(Recorder(data=echo).handlers)
+    peers = [dial(server) for _ in range(20)]
+    wait_until(lambda: server.connections == 20)
+    for peer in peers:
+        peer.socket.send(b"x")  # does not turn the loop
+    runners = set()
+    switches = 0
+
+    def count(event: str, switched: Any) -> None:
+        nonlocal switches
+        switches += 1
+        runners.add(id(switched[1]))
+
+    greenlet.settrace(count)
+    try:
+        gevent.sleep(0.01)
+    finally:
+        greenlet.settrace(None)
+    assert [peer.read_exactly(1) for peer in peers] == [b"x"] * 20
+    assert switches <= 8, "20 messages, and a switch there and back for all of them"
+
+
+def test_a_blocked_handler_holds_nobody_up(serve: Serve, dial: Dial) -> None:
+    gate = gevent.event.Event()
+
+    def handle(socket: Any, data: bytes) -> None:
+        if data == b"wait":
+            gate.wait()
+        socket.write(data)
+
+    server = serve({"data": handle})
+    slow, quick = dial(server), dial(server)
+    slow.send(b"wait")
+    for _ in range(10):
+        assert quick.exchange(b"go") == b"go"
+    assert server.stats().handlers_running == 1
+    gate.set()
+    assert slow.read_exactly(4) == b"wait"
+
+
+def test_what_was_written_before_a_handler_blocks_goes_out_then(serve: Serve, dial: Dial) -> None:
+    gate = gevent.event.Event()
+
+    def handle(socket: Any, data: bytes) -> None:
+        socket.write(b"be")
+        socket.write(b"fore")
+        gate.wait()
+        socket.write(b"after")
+
+    peer = dial(serve({"data": handle}))
+    peer.send(b"?")
+    assert peer.read_exactly(6) == b"before"
+    gate.set()
+    assert peer.read_exactly(5) == b"after"
+
+
+def test_a_busy_socket_is_not_ready_again_in_every_turn(serve: Serve, dial: Dial) -> None:
+    gate = gevent.event.Event()
+    recorder = Recorder(data=lambda socket, data: gate.wait())
+    peer = dial(serve(recorder.handlers))
+    peer.send(b"1")
+    recorder.wait_for("data")
+    peer.send(b"2")
+    socket = recorder.sockets[0]
+    wait_until(lambda: not socket._reader.active)
+    gate.set()
+    recorder.wait_for("data", 2)
+    assert recorder.received == b"12"
+
+
+def test_a_runner_that_was_left_behind_takes_no_other_socket(serve: Serve, dial: Dial) -> None:
+    """Its handlers would block unseen, and what they wrote would stay corked."""
+    gate = gevent.event.Event()
+    other_gate = gevent.event.Event()
+
+    def handle(socket: Any, data: bytes) -> None:
+        if data == b"first":
+            gate.wait()
+            engine.ready.append(second_socket())  # ready while this runner comes back
+        else:
+            socket.write(b"corked?")
+            other_gate.wait()
+
+    def second_socket() -> Any:
+        return recorder.sockets[1]
+
+    recorder = Recorder(data=handle)
+    server = serve(recorder.handlers)
+    engine = Engine.of_this_hub()
+    first, second = dial(server), dial(server)
+    recorder.wait_for("open", 2)
+    first.send(b"first")
+    recorder.wait_for("data")
+    second.socket.send(b"second")
+    gate.set()
+    assert second.read_exactly(7) == b"corked?"
+    other_gate.set()
+    wait_until(lambda: not engine.blocked)
+
+
+@pytest.mark.parametrize("way", ["spawn", "timer", "callback", "this greenlet"])
+def test_what_others_write_goes_out_without_another_event(way: str, serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    peer = dial(serve(recorder.handlers))
+    recorder.wait_for("open")
+    socket = recorder.sockets[0]
+    loop = gevent.get_hub().loop
+    timer = loop.timer(0.001)
+    if way == "spawn":
+        gevent.spawn(socket.write, b"late")
+    elif way == "timer":
+        timer.start(socket.write, b"late")
+    elif way == "callback":
+        loop.run_callback(socket.write, b"late")
+    else:
+        socket.write(b"late")
+    assert peer.read_exactly(4) == b"late"
+    timer.close()
+
+
+def test_ours_runs_before_the_prepare_watcher_of_gevent(serve: Serve, dial: Dial) -> None:
+    """Else a callback that a handler makes would wait for the next event."""
+    called = gevent.event.Event()
+    peer = dial(serve({"data": lambda socket, data: gevent.get_hub().loop.run_callback(called.set)}))
+    peer.send(b"x")
+    assert called.wait(5)
+    loop: Any = gevent.get_hub().loop
+    assert Engine.of_this_hub()._prepare.priority == loop.MAXPRI
+
+
+def test_reads_stay_below_the_size_from_which_malloc_maps_memory() -> None:
+    assert wire.READ_SIZE + 33 < 128 * 1024, "M_MMAP_THRESHOLD, mallopt(3), and the header of a bytes object"
+
+
+# -- exceptions ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind", [ValueError, gevent.GreenletExit, gevent.Timeout, SystemExit, MemoryError, RecursionError, LoopExit]
+)
+@pytest.mark.parametrize("blocks", [False, True])
+def test_an_exception_harms_its_own_connection_only(
+    kind: type[BaseException], blocks: bool, serve: Serve, dial: Dial
+) -> None:
+    def handle(socket: Any, data: bytes) -> None:
+        if data == b"fail":
+            if blocks:
+                gevent.sleep(0)
+            raise kind
+        socket.write(data)
+
+    recorder = Recorder(data=handle)
+    server = serve(recorder.handlers)
+    peers = [dial(server) for _ in range(5)]
+    wait_until(lambda: server.connections == 5)
+    for index, peer in enumerate(peers):
+        peer.socket.send(b"fail" if index == 2 else b"fine")
+    assert peers.pop(2).is_reset()
+    assert [peer.read_exactly(4) for peer in peers] == [b"fine"] * 4
+    _, error = recorder.wait_for("close")
+    assert isinstance(error, kind)
+    assert server.stats().errors == 1
+
+
+def test_a_killed_handler_ends_its_connection(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder(data=lambda socket, data: gevent.sleep(1000))
+    peer = dial(serve(recorder.handlers))
+    peer.send(b"x")
+    engine = Engine.of_this_hub()
+    wait_until(lambda: engine.blocked)
+    (socket,) = engine.blocked
+    gevent.kill(socket._running)
+    assert peer.is_reset()
+    recorder.wait_for("close")
+
+
+def test_a_keyboard_interrupt_goes_to_the_main_greenlet(serve: Serve, dial: Dial) -> None:
+    def handle(socket: Any, data: bytes) -> None:
+        raise KeyboardInterrupt
+
+    peer = dial(serve({"data": handle}))
+    peer.send(b"x")
+    with pytest.raises(KeyboardInterrupt):
+        gevent.sleep(5)
+    assert peer.is_reset()
+
+
+# -- nothing passes from one connection to another -------------------------------------------------------
+
+local = gevent.local.local()
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="-")
+kept: list[Any] = []
+
+
+def set_local(value: str) -> None:
+    local.value = value
+
+
+def set_attribute(value: str) -> None:
+    gevent.getcurrent().value = value  # type: ignore[attr-defined]
+
+
+STATE = {
+    "gevent.local": (set_local, lambda: getattr(local, "value", "-")),
+    "a context variable": (variable.set, variable.get),
+    "an attribute": (set_attribute, lambda: getattr(gevent.getcurrent(), "value", "-")),
+}
+
+
+@pytest.mark.parametrize("state", STATE)
+@pytest.mark.parametrize("blocks", ["never", "before", "after", "around"])
+def test_what_a_handler_leaves_is_seen_in_its_next_event_and_by_nobody_else(
+    state: str, blocks: str, serve: Serve, dial: Dial
+) -> None:
+    leave, find = STATE[state]
+
+    def handle(socket: Any, data: bytes) -> None:
+        if blocks in ("before", "around"):
+            gevent.sleep(0)
+        socket.write(find().encode())
+        if data != b"?":
+            leave(data.decode())
+        if blocks in ("after", "around"):
+            gevent.sleep(0)
+
+    server = serve({"data": handle})
+    peers = [dial(server) for _ in range(4)]
+    for index, peer in enumerate(peers):
+        peer.send(str(index).encode())
+        assert peer.read_exactly(1) == b"-"
+    late = dial(server)
+    for _ in range(3):
+        assert late.exchange(b"?") == b"-"
+        assert [peer.exchange(b"?") for peer in peers] == [b"0", b"1", b"2", b"3"]
+
+
+def test_a_runner_whose_greenlet_is_kept_serves_nobody_else(serve: Serve, dial: Dial) -> None:
+    greenlets: list[Any] = []
+
+    def handle(socket: Any, data: bytes) -> None:
+        greenlets.append(gevent.getcurrent())
+        socket.write(data)
+
+    server = serve({"data": handle})
+    one, other = dial(server), dial(server)
+    for _ in range(3):
+        one.exchange(b"1")
+        other.exchange(b"2")
+    assert len({id(g) for g in greenlets[::2]}) == len({id(g) for g in greenlets[1::2]}) == 1
+    assert greenlets[0] is not greenlets[1]
+    greenlets.clear()
+
+
+def test_a_timeout_that_a_handler_forgot_strikes_its_own_connection(serve: Serve, dial: Dial) -> None:
+    errors: list[Any] = []
+
+    def handle(socket: Any, data: bytes) -> None:
+        if data == b"t":
+            gevent.Timeout.start_new(0.05)
+        socket.write(data)
+
+    recorder = Recorder(data=handle, error=lambda socket, error: errors.append((socket.data, error)))
+    server = serve(recorder.handlers)
+    forgetful, other = dial(server), dial(server)
+    recorder.wait_for("open", 2)
+    assert forgetful.exchange(b"t") == b"t"
+    recorder.log[-1][1].data = "the forgetful one"
+    assert other.exchange(b"o") == b"o"
+    wait_until(lambda: errors)
+    assert [(owner, type(error)) for owner, error in errors] == [("the forgetful one", gevent.Timeout)]
+    assert [peer.exchange(b"x") for peer in (forgetful, other)] == [b"x", b"x"]
+
+
+# -- runners ---------------------------------------------------------------------------------------------
+
+
+def test_parked_runners_are_used_again_and_not_kept_for_ever(serve: Serve, dial: Dial) -> None:
+    gate = gevent.event.Event()
+    server = serve({"data": lambda socket, data: (gate.wait(), socket.write(data))})
+    engine = Engine.of_this_hub()
+    peers = [dial(server) for _ in range(KEEP_PARKED + 60)]
+    for peer in peers:
+        peer.send(b"x")
+    wait_until(lambda: len(engine.blocked) == len(peers))
+    gate.set()
+    assert [peer.read_exactly(1) for peer in peers] == [b"x"] * len(peers)
+    wait_until(lambda: len(engine._parked) >= len(peers))
+    wait_until(lambda: len(engine._parked) <= KEEP_PARKED + 1, what="trimmed")
+
+
+# -- what cannot serve -----------------------------------------------------------------------------------
+
+ECHO = """
+    import gevent, gevent.socket, greensock
+    server = greensock.listen(("127.0.0.1", 0), {"data": lambda socket, data: socket.write(data)})
+    with gevent.socket.create_connection(server.address) as client:
+        client.sendall(b"hello")
+        print(client.recv(5).decode(), type(gevent.get_hub().loop).__module__, flush=True)
+    server.stop(1)
+"""
+
+
+def test_free_threaded_python_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(RuntimeError, match="needs the GIL"):
+        Engine(gevent.get_hub())
+
+
+@pytest.mark.parametrize("loop", ["libev-cext", "libev-cffi"])
+def test_both_faces_of_libev_serve(loop: str, launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEVENT_LOOP", loop)
+    status, output, errors = launch(ECHO).finish()
+    assert (status, output.split()[0]) == (0, "hello"), errors
+
+
+def test_libuv_is_refused_in_one_sentence(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GEVENT_LOOP", "libuv")
+    status, _, errors = launch(ECHO).finish()
+    assert status == 1
+    assert "RuntimeError: greensock needs gevent's libev loop (GEVENT_LOOP=libev)" in errors
+
+
+FORK = """
+    import os, sys, gevent, gevent.socket, greensock
+
+    def handle(socket, data):
+        if data == b"fork":
+            child = os.fork()
+            if child == 0:
+                try:
+                    greensock.listen(("127.0.0.1", 0), {"data": print})
+                except RuntimeError as error:
+                    print("child:", error, flush=True)
+                gevent.sleep(0.3)  # would serve, had it taken anything along
+                os._exit(0)
+            children.append(child)
+        socket.write(b"%d %s" % (os.getpid(), data))
+
+    children = []
+    server = greensock.listen(("127.0.0.1", 0), {"data": handle})
+    dial = lambda: gevent.socket.create_connection(server.address)
+    def ask(client, what):
+        client.sendall(what)
+        return int(client.recv(100).split()[0])
+    old = [dial() for _ in range(30)]
+    pids = {ask(client, b"before") for client in old}
+    pids.add(ask(old[0], b"fork"))
+    for _ in range(3):
+        new = [dial() for _ in range(30)]
+        pids.update(ask(client, b"after") for client in old + new)
+        for client in new:
+            client.close()
+    print("parent:", pids == {os.getpid()}, flush=True)
+    os.waitpid(children[0], 0)
+    for client in old:
+        client.close()
+    server.stop(1)
+"""
+
+
+def test_a_fork_in_a_handler_takes_no_connection_along(launch: Launch) -> None:
+    status, output, errors = launch(FORK).finish()
+    assert status == 0, errors
+    assert "parent: True" in output
+    assert "child: this gevent hub was carried over a fork" in output
+
+
+THREAD = """
+    import os, threading, gevent, gevent.socket, greensock
+    from greensock.engine import Engine
+
+    def echo(socket, data):
+        gevent.sleep(0)
+        socket.write(data)
+
+    def serve():
+        server = greensock.listen(("127.0.0.1", 0), {"data": echo})
+        with gevent.socket.create_connection(server.address) as client:
+            client.sendall(b"hello")
+            assert client.recv(5) == b"hello"
+        server.stop(1)
+        Engine.of_this_hub().close()
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    def plain():
+        gevent.sleep(0)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    def descriptors_left(function, times=10):
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(times):
+            thread = threading.Thread(target=function)
+            thread.start()
+            thread.join()
+        return len(os.listdir("/proc/self/fd")) - before
+
+    print(descriptors_left(serve) <= descriptors_left(plain))
+"""
+
+
+def test_a_hub_in_another_thread_serves_and_is_ended(launch: Launch) -> None:
+    status, output, errors = launch(THREAD).finish()
+    assert (status, output) == (0, "True\n"), errors
+
+
+LOGGING = """
+    import gevent.monkey; gevent.monkey.patch_all()
+    import logging, sys, gevent, gevent.event, gevent.socket, greensock
+
+    handler = logging.StreamHandler(sys.stdout)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(name)s %(message)s")
+
+    def handle(socket, data):
+        raise ValueError("on purpose")
+
+    server = greensock.listen(("127.0.0.1", 0), {"data": handle})
+    def hold():  # as a slow disk would
+        handler.acquire()
+        held.set()
+        gevent.sleep(0.1)
+        handler.release()
+
+    held = gevent.event.Event()
+    gevent.spawn(hold)
+    held.wait()
+    client = gevent.socket.create_connection(server.address)
+    client.sendall(b"x")
+    try:
+        client.recv(1)
+    except ConnectionResetError:
+        pass
+    client.close()
+    server.stop(1)
+"""
+
+
+def test_a_log_handler_that_is_held_loses_no_line(launch: Launch) -> None:
+    """In a hub callback its lock could not be waited for."""
+    status, output, errors = launch(LOGGING).finish()
+    assert status == 0, errors
+    assert "data handler of 127.0.0.1" in output
+    assert "BlockingSwitchOutError" not in output + errors
+    assert "greensock.access 127.0.0.1" in output
+
+
+ABORT = """
+    import gevent, gevent.socket, greensock
+
+    def open(socket):
+        socket.resume()  # its watcher is started, and libev has not seen it yet
+        socket.terminate()
+
+    gone = 0
+    def close(socket, error):
+        global gone
+        gone += 1
+
+    server = greensock.listen(("127.0.0.1", 0), {"open": open, "close": close})
+    for _ in range(100):
+        gevent.socket.create_connection(server.address).close()
+    server.stop(1)
+    print(gone)
+"""
+
+
+def test_no_watcher_is_left_on_a_closed_descriptor(launch: Launch) -> None:
+    """libev aborts the process when it finds one."""
+    status, output, errors = launch(ABORT).finish()
+    assert (status, output) == (0, "100\n"), errors

@@ -1,0 +1,442 @@
+"""The ground of a socket: resets and who learns of them when, its watchers, its thread, and that it goes."""
+
+import fcntl
+import gc
+import struct
+import termios
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+import greensock
+from connections import AnySocket, attempt, fill_kernel, narrow_listener, stream, turns, wait_for_kernel
+from greensock import CloseReason, SocketClosed
+from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
+from greensock.wire import SMALL_READ
+
+Pair = tuple[AnySocket, Peer, Recorder]
+
+
+@pytest.fixture
+def pair(serve: Serve, dial: Dial) -> Pair:
+    """An open socket, its peer, and what happens to it."""
+    recorder = Recorder()
+    peer = dial(serve(recorder.handlers))
+    (socket,) = recorder.wait_for("open")
+    return socket, peer, recorder
+
+
+def reset_after(peer: Peer, data: bytes) -> None:
+    """Have *data* arrive, and then a reset: one that comes earlier would throw away what is still to be sent."""
+
+    def unacknowledged() -> int:
+        waiting: int = struct.unpack("i", fcntl.ioctl(peer.socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        return waiting
+
+    peer.send(data)
+    wait_until(lambda: unacknowledged() == 0)
+    peer.reset()
+
+
+# -- resets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, SMALL_READ, SMALL_READ + 1, 100_000])
+@pytest.mark.parametrize("before", [b"", b"small"], ids=["nothing", "something"])
+def test_bytes_that_arrived_before_a_reset_are_delivered_first(
+    size: int, before: bytes, serve: Serve, dial: Dial
+) -> None:
+    def wait(socket: AnySocket, data: bytes = b"") -> None:
+        if data in (b"", b"small"):
+            held.set()
+            go_on.wait()
+
+    held, go_on = Event(), Event()
+    recorder = Recorder(data=wait) if before else Recorder(open=wait)
+    peer = dial(serve(recorder.handlers))
+    if before:
+        peer.send(before)
+    held.wait()
+    reset_after(peer, stream(size))
+    go_on.set()
+    socket, error = recorder.wait_for("close")
+    assert recorder.received == before + stream(size)
+    assert isinstance(error, ConnectionResetError)
+    assert socket.close_reason is CloseReason.RESET
+    assert set(recorder.events[1:-1]) == {"data"}, "and no `end`"
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL_READ, 100_000])
+def test_also_when_a_write_was_the_first_to_notice(size: int, serve: Serve, dial: Dial) -> None:
+    def answer(socket: AnySocket, data: bytes) -> None:
+        if data == b"?":
+            held.set()
+            go_on.wait()
+            socket.write(b"lost")
+            raised.append(attempt(socket.flush))
+
+    held, go_on = Event(), Event()
+    raised: list[BaseException | None] = []
+    recorder = Recorder(data=answer)
+    peer = dial(serve(recorder.handlers))
+    peer.send(b"?")
+    held.wait()
+    reset_after(peer, stream(size))
+    go_on.set()
+    socket, error = recorder.wait_for("close")
+    assert isinstance(raised[0], SocketClosed)
+    assert recorder.received == b"?" + stream(size)
+    assert isinstance(error, ConnectionResetError)
+    assert raised[0].__cause__ is error
+    assert (socket.close_reason, socket.unsent) == ("reset", 4)
+    assert set(recorder.events[1:-1]) == {"data"}
+
+
+def test_what_is_delivered_after_a_failed_write_cannot_be_answered(serve: Serve, dial: Dial) -> None:
+    def answer(socket: AnySocket, data: bytes) -> None:
+        if data == b"?":
+            held.set()
+            go_on.wait()
+            socket.write(b"lost")
+        else:
+            raised.append(attempt(socket.write, b"more"))
+
+    held, go_on = Event(), Event()
+    raised: list[BaseException | None] = []
+    recorder = Recorder(data=answer)
+    peer = dial(serve(recorder.handlers))
+    peer.send(b"?")
+    held.wait()
+    reset_after(peer, b"tail")
+    go_on.set()
+    socket, _ = recorder.wait_for("close")
+    assert isinstance(raised[0], SocketClosed)
+    assert socket.unsent == 4, "what was refused was not accepted"
+
+
+def test_a_reset_while_nothing_happens_closes(pair: Pair) -> None:
+    socket, peer, recorder = pair
+    peer.reset()
+    _, error = recorder.wait_for("close")
+    assert isinstance(error, ConnectionResetError)
+    assert recorder.events == ["open", "close"]
+
+
+def test_a_reset_during_a_handler_waits_for_it(serve: Serve, dial: Dial) -> None:
+    go_on = Event()
+    recorder = Recorder(data=lambda socket, data: go_on.wait())
+    peer = dial(serve(recorder.handlers))
+    peer.send(b"?")
+    socket, _ = recorder.wait_for("data")
+    peer.reset()
+    wait_for_kernel(socket, reset=True)
+    turns()
+    assert recorder.events == ["open", "data"]
+    go_on.set()
+    recorder.wait_for("close")
+
+
+# -- resets of sockets that are not read ---------------------------------------------------------------------
+
+
+def test_a_paused_socket_learns_of_a_reset_when_it_resumes(pair: Pair) -> None:
+    socket, peer, recorder = pair
+    socket.pause()
+    reset_after(peer, b"tail")
+    wait_for_kernel(socket, reset=True)
+    gevent.sleep(0.1)
+    assert recorder.events == ["open"]
+    socket.resume()
+    _, error = recorder.wait_for("close")
+    assert recorder.received == b"tail"
+    assert isinstance(error, ConnectionResetError)
+
+
+def test_a_paused_socket_learns_of_a_reset_when_it_writes(pair: Pair) -> None:
+    socket, peer, recorder = pair
+    socket.pause()
+    peer.reset()
+    wait_for_kernel(socket, reset=True)
+    assert recorder.events == ["open"]
+    socket.write(b"anybody?")
+    _, error = recorder.wait_for("close")
+    assert isinstance(error, ConnectionResetError)
+    assert socket.unsent == 8
+
+
+def test_a_paused_socket_learns_of_a_reset_when_it_times_out(pair: Pair) -> None:
+    socket, peer, recorder = pair
+    socket.pause()
+    peer.reset()
+    wait_for_kernel(socket, reset=True)
+    socket.idle_timeout = 0.1
+    recorder.wait_for("close")
+    assert recorder.events == ["open", "timeout", "close"]
+
+
+def test_a_paused_socket_learns_of_a_fin_when_it_resumes(pair: Pair) -> None:
+    socket, peer, recorder = pair
+    socket.pause()
+    peer.send(b"tail")
+    peer.finish()
+    wait_for_kernel(socket)
+    gevent.sleep(0.1)
+    assert recorder.events == ["open"]
+    socket.resume()
+    recorder.wait_for("close")
+    assert recorder.events == ["open", "data", "end", "close"]
+
+
+def test_a_socket_over_its_mark_learns_of_a_reset_and_delivers_what_came_before(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    peer = dial(serve(recorder.handlers, narrow_listener()), receive_buffer=4096)
+    (socket,) = recorder.wait_for("open")
+    fill_kernel(socket)
+    peer.send(b"tail")
+    wait_for_kernel(socket)
+    turns()
+    assert recorder.events == ["open"], "it is not read"
+    peer.reset()
+    _, error = recorder.wait_for("close")
+    assert recorder.received == b"tail"
+    assert isinstance(error, ConnectionResetError)
+    assert socket.bytes_written + socket.unsent == 1_000_000
+
+
+def test_a_socket_over_its_mark_learns_of_a_fin_when_it_is_read_again(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    peer = dial(serve(recorder.handlers, narrow_listener()), receive_buffer=4096)
+    (socket,) = recorder.wait_for("open")
+    fill_kernel(socket)
+    peer.send(b"tail")
+    peer.finish()
+    wait_for_kernel(socket)
+    turns()
+    assert recorder.events == ["open"]
+    assert peer.read_to_end() == stream(1_000_000)
+    recorder.wait_for("close")
+    assert [event for event in recorder.events if event != "drain"] == ["open", "data", "end", "close"]
+
+
+def test_one_that_pauses_because_its_peer_is_gone_learns_of_it(serve: Serve, dial: Dial) -> None:
+    """The usual way to hold up a peer, when False means that there is no peer any more."""
+
+    def answer(socket: AnySocket, data: bytes) -> None:
+        peer.reset()
+        wait_for_kernel(socket, reset=True)
+        if not socket.write(bytes(100_000)):
+            socket.pause()
+
+    recorder = Recorder(data=answer, drain=lambda socket: socket.resume())
+    peer = dial(serve(recorder.handlers))
+    peer.send(b"?")
+    _, error = recorder.wait_for("close")
+    assert isinstance(error, ConnectionResetError)
+    assert recorder.events == ["open", "data", "close"]
+
+
+def test_one_that_pauses_at_the_last_bytes_before_a_reset_learns_of_it(serve: Serve, dial: Dial) -> None:
+    def answer(socket: AnySocket, data: bytes) -> None:
+        if data == b"small":
+            held.set()
+            go_on.wait()
+        else:
+            socket.pause()
+
+    held, go_on = Event(), Event()
+    recorder = Recorder(data=answer)
+    peer = dial(serve(recorder.handlers, idle_timeout=0.2))
+    peer.send(b"small")
+    held.wait()
+    reset_after(peer, stream(SMALL_READ))
+    go_on.set()
+    recorder.wait_for("close")
+    assert recorder.received == b"small" + stream(SMALL_READ)
+
+
+# -- watchers ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def few_turns() -> Iterator[None]:
+    """The loop sleeps, apart from what the test itself does: it does not spin on something that is always ready."""
+    loop = gevent.get_hub().loop
+    before = loop.iteration
+    yield
+    gevent.sleep(0.1)
+    assert loop.iteration - before < 50
+
+
+def test_a_peer_that_sends_while_a_handler_blocks_costs_no_turns(serve: Serve, dial: Dial) -> None:
+    go_on = Event()
+    recorder = Recorder(data=lambda socket, data: go_on.wait())
+    peer = dial(serve(recorder.handlers))
+    peer.send(b"1")
+    socket, _ = recorder.wait_for("data")
+    peer.send(b"2")
+    with few_turns():
+        turns()
+    socket.pause()
+    socket.resume()
+    with few_turns():
+        turns()
+    socket.pause()
+    go_on.set()
+    turns()
+    assert recorder.received == b"1"
+    socket.resume()
+    recorder.wait_for("data", 2)
+    assert recorder.received == b"12"
+
+
+def test_a_queue_that_empties_while_a_handler_blocks_costs_no_turns(serve: Serve, dial: Dial) -> None:
+    def answer(socket: AnySocket, data: bytes) -> None:
+        if data == b"1":
+            socket.write(bytes(1_000_000))
+            go_on.wait()
+
+    go_on = Event()
+    recorder = Recorder(data=answer)
+    peer = dial(serve(recorder.handlers, narrow_listener()), receive_buffer=4096)
+    peer.send(b"1")
+    recorder.wait_for("data")
+    turns()
+    peer.send(b"2")
+    peer.read_exactly(1_000_000)
+    with few_turns():
+        turns()
+    assert recorder.received == b"1"
+    go_on.set()
+    recorder.wait_for("data", 2)
+
+
+@pytest.mark.parametrize("state", ["paused", "over its mark", "reset while paused"])
+def test_a_socket_that_is_not_read_costs_no_turns(state: str, serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    peer = dial(serve(recorder.handlers, narrow_listener()), receive_buffer=4096)
+    (socket,) = recorder.wait_for("open")
+    fill_kernel(socket) if state == "over its mark" else socket.pause()
+    peer.send(b"?")
+    if state == "reset while paused":
+        peer.reset()
+    with few_turns():
+        turns()
+    assert recorder.events == ["open"]
+
+
+# -- threads -------------------------------------------------------------------------------------------------
+
+
+def _with(socket: AnySocket) -> None:
+    with socket:
+        pass
+
+
+USES: dict[str, Callable[[AnySocket], object]] = {
+    "write": lambda socket: socket.write(b"."),
+    "write str": lambda socket: socket.write("."),
+    "writelines": lambda socket: socket.writelines([b"."]),
+    "sendall": lambda socket: socket.sendall(b"."),
+    "flush": lambda socket: socket.flush(),  # type: ignore[func-returns-value]
+    "cork": lambda socket: socket.cork(),
+    "end": lambda socket: socket.end(),  # type: ignore[func-returns-value]
+    "close": lambda socket: socket.close(),  # type: ignore[func-returns-value]
+    "with": _with,
+    "terminate": lambda socket: socket.terminate(),  # type: ignore[func-returns-value]
+    "pause": lambda socket: socket.pause(),  # type: ignore[func-returns-value]
+    "resume": lambda socket: socket.resume(),  # type: ignore[func-returns-value]
+    "reload": lambda socket: socket.reload({"open": print}),  # type: ignore[func-returns-value]
+    "ref": lambda socket: socket.ref(),  # type: ignore[func-returns-value]
+    "unref": lambda socket: socket.unref(),  # type: ignore[func-returns-value]
+    "idle_timeout": lambda socket: setattr(socket, "idle_timeout", 1),
+    "no_delay": lambda socket: setattr(socket, "no_delay", False),
+    "keepalive": lambda socket: setattr(socket, "keepalive", 1),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_use_from_another_thread_is_refused_and_changes_nothing(use: str, pair: Pair) -> None:
+    socket, peer, recorder = pair
+    error = gevent.get_hub().threadpool.apply(attempt, (USES[use], socket))
+    assert isinstance(error, RuntimeError)
+    assert "call_from_thread" in str(error)
+    assert (socket.state, socket.buffered, socket.no_delay) == (greensock.SocketState.OPEN, 0, True)
+    assert (socket.idle_timeout, socket.keepalive) == (None, 60)
+    socket.end(b"alive")
+    assert peer.read_to_end() == b"alive"
+    peer.finish()
+    recorder.wait_for("close")
+
+
+def test_another_thread_calls_by_call_from_thread(pair: Pair) -> None:
+    def in_thread() -> Any:
+        return greensock.call_from_thread(socket, socket.write, b"hello").result(5)
+
+    socket, peer, _ = pair
+    assert gevent.get_hub().threadpool.apply(in_thread) is True
+    assert peer.read_exactly(5) == b"hello"
+
+
+# -- what is left --------------------------------------------------------------------------------------------
+
+
+def test_sockets_are_hashable_and_can_be_weakly_referenced(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    server = serve(recorder.handlers)
+    dial(server)
+    dial(server)
+    recorder.wait_for("open", 2)
+    one, other = recorder.sockets
+    assert len({one, other, one}) == 2
+    assert {one: "one"}[one] == "one"
+    assert one != other
+    assert list(weakref.WeakSet([one])) == [one]
+
+
+@pytest.mark.parametrize("end", ["finish", "reset", "close"])
+def test_a_closed_socket_is_freed_without_the_garbage_collector(end: str, serve: Serve, dial: Dial) -> None:
+    def remember(socket: AnySocket) -> None:
+        seen.append(weakref.ref(socket))
+        socket.write(b"hello")
+
+    seen: list[weakref.ref[AnySocket]] = []
+    closed = Event()
+    server = serve({"open": remember, "data": lambda socket, data: 1 / 0, "close": lambda *_: closed.set()})
+    peer = dial(server)
+    assert peer.read_exactly(5) == b"hello"
+    gc.collect()
+    gc.disable()
+    try:
+        getattr(peer, end)()
+        closed.wait(5)
+        wait_until(lambda: seen[0]() is None, timeout=2)
+    finally:
+        gc.enable()
+
+
+def test_the_count_of_buffered_bytes_goes_back_to_nothing(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    server = serve(recorder.handlers, narrow_listener(), max_buffered=1_500_000)
+    ends: list[Callable[[AnySocket, Peer], object]] = [
+        lambda socket, peer: peer.read_exactly(1_000_000),
+        lambda socket, peer: peer.reset(),
+        lambda socket, peer: socket.terminate(),
+        lambda socket, peer: (socket.write(bytes(1_000_000)), socket.write(b"one too many")),
+    ]
+    for end in ends:
+        peer = dial(server, receive_buffer=4096)
+        wait_until(lambda: server.connections == 1)
+        (socket,) = server.sockets
+        fill_kernel(socket)
+        assert server.stats().buffered == socket.buffered > 0
+        end(socket, peer)
+        wait_until(lambda: server.stats().buffered == 0)
+        socket.terminate()
+        wait_until(lambda: server.connections == 0)
+    assert server.stats().buffered == 0
+    assert server.stats().buffered_peak > 1_500_000
