@@ -142,7 +142,7 @@ class Link:
                 reader.start(self._engine.ready.append, self)
 
     def _pause_watcher(self) -> None:
-        if not self._flags & WAITING and self._state is not CLOSED:
+        if self._state is not CLOSED:
             self._flags |= WAITING
             self._reader.stop()
 

@@ -339,6 +339,7 @@ class Sending(Link):
 
     def _sending_failed(self, error: OSError) -> None:
         """The kernel takes no more. What had arrived before can still be read, and is delivered first."""
+        error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
         self._because(reason_of(error), error)
         if self._error is None and self.close_reason is not CloseReason.TIMEOUT:
             self._error = error  # for those who wait or write; ``close`` is told the first cause, none when idle

@@ -195,6 +195,7 @@ class Socket(Closing, Generic[T]):
             self._close(CloseReason.EOF, None)
 
     def _reading_failed(self, error: OSError) -> None:
+        error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
         self._because(reason_of(error), error)
         self._close_now()
 
@@ -220,6 +221,8 @@ class Socket(Closing, Generic[T]):
         """Nothing will ever be called for this socket again."""
         self._flags = (self._flags | OVER) & ~PENDING
         self._own = None
+        if self.close_reason is CloseReason.HANDLER_ERROR:
+            self._error = None  # the frames in its traceback hold the socket
         shared = self._shared
         shared.alive -= 1
         if not self._flags & UNREFERENCED:
@@ -268,6 +271,9 @@ class Socket(Closing, Generic[T]):
         """
         self._check_thread()
         if self._state is OPEN or self._state is ENDED:
+            if self._flags & DEAD:
+                self._close_now()  # no write will tell of the end any more, nor will ``drain`` come to resume it
+                return
             self._flags |= PAUSED
             self._reader.stop()
 
