@@ -1,0 +1,148 @@
+"""Open and close many connections in five ways, and see that nothing grows.
+
+    python loadtests/soak.py --connections 100000
+
+Prints descriptors, greenlets and private memory at checkpoints. The exit status is 0 only if after the first fifth, which
+warms up allocators and pools, all of them stayed where they were.
+"""
+
+import argparse
+import gc
+import os
+import socket as sockets
+import struct
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.pool
+import gevent.socket
+from greenlet import greenlet
+
+import greensock
+
+#: What the allocator may keep back between two checkpoints, in bytes: less than 20 for each connection.
+SLACK = 1 << 20
+LINGER = struct.pack("ii", 1, 0)
+
+
+class Ends(greensock.Handlers[None]):
+    """Echoes, and ends as it is told; every fourth message blocks its handler first."""
+
+    def data(self, socket: Any, data: bytes) -> None:
+        if data[1:] == b"0":
+            gevent.sleep(0)
+        socket.write(data)
+        if data[:1] == b"c":
+            socket.close()
+        elif data[:1] == b"t":
+            socket.flush()
+            socket.terminate()
+
+
+def close(client: Any) -> None:
+    """The client closes."""
+
+
+def finish(client: Any) -> None:
+    """The client sends FIN and reads to the end."""
+    client.shutdown(sockets.SHUT_WR)
+    assert client.recv(10) == b""
+
+
+def reset(client: Any) -> None:
+    """The client resets."""
+    client.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, LINGER)
+
+
+def wait_for_fin(client: Any) -> None:
+    """The server closes."""
+    assert client.recv(10) == b""
+
+
+def wait_for_reset(client: Any) -> None:
+    """The server terminates."""
+    try:
+        client.recv(10)
+    except ConnectionResetError:
+        return
+    raise AssertionError("no reset")
+
+
+WAYS: list[tuple[bytes, Callable[[Any], None]]] = [
+    (b"x", close),
+    (b"f", finish),
+    (b"r", reset),
+    (b"c", wait_for_fin),
+    (b"t", wait_for_reset),
+]
+
+
+def connect(address: Any, number: int) -> None:
+    """One connection, from its beginning to one of its ends."""
+    letter, ending = WAYS[number % len(WAYS)]
+    message = letter + str(number % 4).encode()
+    with gevent.socket.create_connection(address) as client:
+        client.sendall(message)
+        received = client.recv(10)
+        assert received == message, (received, message)
+        ending(client)
+
+
+def private_memory() -> int:
+    """Bytes of memory that are this process's alone, proc(5)."""
+    with open("/proc/self/smaps_rollup") as lines:
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private"))
+
+
+def measure() -> dict[str, int]:
+    """What must not grow."""
+    gc.collect()
+    return {
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "greenlets": sum(isinstance(thing, greenlet) for thing in gc.get_objects()),
+        "memory": private_memory(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=100_000)
+    parser.add_argument("--at-once", type=int, default=50)
+    arguments = parser.parse_args()
+
+    server = greensock.listen(("127.0.0.1", 0), Ends())
+    clients = gevent.pool.Pool(arguments.at_once)
+    parts = 5
+    checkpoints = []
+    for part in range(parts):
+        share = arguments.connections // parts
+        for _ in clients.imap_unordered(connect, [server.address] * share, range(part * share, (part + 1) * share)):
+            pass
+        while server.connections:
+            gevent.sleep(0.01)
+        gevent.sleep(1.5)  # spare runners are let go
+        checkpoints.append(measure())
+        print(f"{(part + 1) * share:9,} connections  {checkpoints[-1]}", flush=True)
+    server.stop(1)
+
+    stats = server.stats()
+    first, last = checkpoints[0], checkpoints[-1]
+    problems = [
+        f"{name}: {first[name]} -> {last[name]}"
+        for name in first
+        if last[name] > first[name] + (SLACK if name == "memory" else 0)
+    ]
+    if not stats.accepted == stats.closed == share * parts:
+        problems.append(f"accepted {stats.accepted}, closed {stats.closed}, connected {share * parts}")
+    if stats.errors or stats.buffered:
+        problems.append(f"errors {stats.errors}, buffered {stats.buffered}")
+    for problem in problems:
+        print(f"grew or differs: {problem}", file=sys.stderr)
+    print("flat" if not problems else "NOT flat")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
