@@ -186,7 +186,7 @@ class Acceptor(StreamServer):
 
     def _accept_backlog(self) -> None:
         """Accept what the kernel holds, as far as ``max_connections`` admits."""
-        if self.started:
+        if self.started and self._engine.pid == os.getpid():  # what waits is not for the child of a fork
             # The listener may have been made by others, with their backlog; the kernel holds one more, listen(2).
             for _ in range(net.effective_backlog(MAX_BACKLOG) + 1):
                 if self.full() or not self._accept_one():
@@ -214,6 +214,7 @@ class Acceptor(StreamServer):
     def _stop_in_child(self) -> None:
         """After a fork, in the child: the parent accepts."""
         self.stop_accepting()
+        self._unix_identity = None  # the path is the parent's as well
 
     # -- where ---------------------------------------------------------------------------------------
 

@@ -143,7 +143,9 @@ class Engine:
         self._prepare.stop()
         self._prepare.close()
         self._stop_sweeping()
-        parked, self._parked = self._parked, []
+        parked = [*self._parked, *(runner for runner, _ in self._returned)]
+        self._parked.clear()
+        self._returned.clear()
         for runner in parked:  # a raw greenlet can only be ended from the hub: it has nowhere else to return
             self.loop.run_callback(runner.throw)
         if parked and getcurrent() is not self.hub:
@@ -242,8 +244,6 @@ class Engine:
         mine: Any = None  # the connection that this runner belongs to
         while True:
             left_behind = False
-            if mine is None and ready and ready[0]._own is me:
-                mine = ready[0]
             owner = None if mine is None else me
             while ready:
                 socket: Any = ready.popleft()
@@ -297,7 +297,7 @@ class Engine:
             me = socket = None  # a frame that holds its own greenlet keeps a dropped runner alive for ever
             while True:
                 try:
-                    self.hub.switch()
+                    adopted_by = self.hub.switch()
                 except GreenletExit:
                     self._forget(getcurrent())
                     return
@@ -306,8 +306,11 @@ class Engine:
                         self._forget(getcurrent())
                         return
                     mine._stray(error)
+                    continue
                 if self._turning:
-                    break
+                    if not adopted_by:
+                        break
+                    mine = adopted_by  # see _take_back()
             me = getcurrent()
 
     def _park(self, runner: greenlet) -> bool:
@@ -331,6 +334,7 @@ class Engine:
         if _has_traces(runner, references):
             if socket._own is None and not socket._flags & OVER:
                 socket._own = runner
+                runner.switch(socket)  # from now on it knows whose error a stray exception is
                 return
         elif self._park(runner):
             return

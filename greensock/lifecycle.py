@@ -1,7 +1,6 @@
 """How long a process lives: until no referenced server or socket is left, or a signal drains them."""
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
     Args:
         servers: wait for these and their sockets; without any: for all of this hub, also those that come later.
         drain_timeout: seconds that the connections have to close after a signal; then they are terminated. The
-            default is below the 10 s after which Docker kills.
+            default is below the 10 s after which Docker kills. Handlers that refuse to die do not hold this up.
         signals: have TERM and INT drain the servers. The old signal handlers come back at the end. Only the main
             thread can take signals; elsewhere this has no effect.
 
@@ -34,13 +33,16 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
     timeout = seconds("drain_timeout", drain_timeout)
     engine = Engine.of_this_hub()
     interrupts = 0
+    drained = False
 
     def targets() -> list[Server]:
         return list(servers or engine.servers)
 
     def drain() -> None:
-        for server in targets():
-            gevent.spawn(server.stop, timeout, close_active=True)
+        nonlocal drained
+        gevent.joinall([gevent.spawn(server.stop, timeout, close_active=True) for server in targets()])
+        drained = True
+        engine.released.set()
 
     def interrupt() -> None:
         nonlocal interrupts
@@ -51,7 +53,7 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
             engine.released.set()
 
     with _handling({signal.SIGTERM: drain, signal.SIGINT: interrupt} if signals else {}):
-        while any(server._holds_run() for server in targets()):
+        while not drained and any(server._holds_run() for server in targets()):
             engine.released.clear()
             engine.released.wait()
             if interrupts > 1:
@@ -61,7 +63,7 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
 @contextmanager
 def _handling(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     """Take signals by the event loop, so that none interrupts the engine's own code, and give them back."""
-    if threading.current_thread() is not threading.main_thread():
+    if not gevent.get_hub().main_hub:
         handlers = {}
     before = {number: signal.getsignal(number) for number in handlers}
     taken = [gevent.signal_handler(number, handler) for number, handler in handlers.items()]
@@ -71,7 +73,19 @@ def _handling(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[No
         for watching in taken:
             watching.cancel()
         for number, handler in before.items():
-            signal.signal(number, handler)  # libev has left the system's default
+            # libev has left the system's default, unless others take this signal by the event loop as well.
+            if handler is not None and not _is_caught(number):
+                signal.signal(number, handler)
+
+
+def _is_caught(number: signal.Signals) -> bool:
+    """Whether a signal handler is installed, be it Python's or libev's; False where the system does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            masks = [line.split()[1] for line in status if line.startswith("SigCgt:")]
+    except OSError:
+        return False
+    return bool(masks) and bool(int(masks[0], 16) >> number - 1 & 1)
 
 
 def call_from_thread(target: Server | Socket[Any], function: Callable[..., R], /, *args: Any) -> "Future[R]":
@@ -96,5 +110,8 @@ def call_from_thread(target: Server | Socket[Any], function: Callable[..., R], /
             else:
                 future.set_result(result)
 
-    target._engine.call_from_thread(call)
+    try:
+        target._engine.call_from_thread(call)
+    except ValueError as error:  # by gevent: operation on destroyed loop
+        raise RuntimeError("the hub of this server or socket is gone") from error
     return future

@@ -195,6 +195,18 @@ class Link:
         )  # nothing but the close is delivered now
         self._ask_for(GONE)
 
+    def _leave_to_parent(self) -> None:
+        """After a fork, in the child: neither read, send nor end what the parent reads, sends and ends.
+
+        What is queued would arrive twice, and a shutdown or SO_LINGER act on the connection, not on the descriptor.
+        That stays open, for it may be meant for a program that the child becomes.
+        """
+        self._stop_watchers()
+        self._state = CLOSED
+        self._writable = False
+        self._queue.clear()
+        self._flags &= ~PENDING
+
     def _closed_error(self) -> SocketClosed:
         """What a use of this socket raises when it takes no more bytes."""
         failure = self._error if isinstance(self._error, OSError) else None

@@ -16,6 +16,9 @@ access: Final = logging.getLogger("greensock.access")
 #: A failing handler under load would otherwise fill the disk at the speed of its peers.
 LINES_PER_SECOND: Final = 10
 
+#: So many characters of an exception stand in the line itself; the traceback below it has all.
+LONGEST_SUMMARY: Final = 300
+
 _Place = tuple[str, str, int]
 _seen: dict[_Place, tuple[float, int]] = {}  # the second that began then, and the lines in it
 
@@ -45,10 +48,17 @@ def connection_finished(peer: str, seconds: float, read: int, written: int, reas
 
 def _place_of(error: BaseException) -> tuple[str, int]:
     """File and line of the innermost frame that raised *error*."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
+    raised = error.__traceback__
+    if raised is None:
         return "?", 0
-    return os.path.relpath(frames[-1].filename) if os.sep in frames[-1].filename else "?", frames[-1].lineno or 0
+    while raised.tb_next is not None:
+        raised = raised.tb_next
+    file = raised.tb_frame.f_code.co_filename
+    try:
+        file = os.path.relpath(file) if os.path.isabs(file) else file
+    except (OSError, ValueError):
+        pass  # the working directory is gone, or on another drive
+    return file, raised.tb_lineno
 
 
 def _admit(place: _Place) -> int | None:
@@ -64,4 +74,5 @@ def _admit(place: _Place) -> int | None:
 
 
 def _summary(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    """Type and message in one line, which the peer may have chosen the words of."""
+    return " ".join("".join(traceback.format_exception_only(error)).split())[:LONGEST_SUMMARY]

@@ -59,4 +59,6 @@ class Shared:
     def _stop_in_child(self) -> None:
         """After a fork, in the child: the connections are the parent's."""
         for socket in self.sockets:
-            socket._stop_watchers()
+            socket._leave_to_parent()
+        self.sockets.clear()
+        self.alive = self.referenced = 0

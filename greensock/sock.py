@@ -2,6 +2,8 @@
 
 import itertools
 import logging
+import traceback
+from collections.abc import Callable
 from socket import AddressFamily
 from time import monotonic
 from types import TracebackType
@@ -211,10 +213,10 @@ class Socket(Closing, Generic[T]):
                 self._engine.interrupt_main(error)
             except BaseException as error:
                 self._counters.errors += 1
-                log.handler_failed("close", error, self._peer())
+                self._log(log.handler_failed, "close", error, self._peer())
         if log.access.isEnabledFor(logging.INFO):
-            seconds = monotonic() - self._opened_at
-            log.connection_finished(self._peer(), seconds, self.bytes_read, self.bytes_written, str(self.close_reason))
+            counts = monotonic() - self._opened_at, self.bytes_read, self.bytes_written
+            self._log(log.connection_finished, self._peer(), *counts, str(self.close_reason))
         self._released()
 
     def _released(self) -> None:
@@ -244,7 +246,7 @@ class Socket(Closing, Generic[T]):
             self._counters.errors += 1
             handler = self._table.error
             if handler is None:
-                log.handler_failed(event, error, self._peer())
+                self._log(log.handler_failed, event, error, self._peer())
             else:
                 try:
                     handler(self, error)
@@ -255,8 +257,20 @@ class Socket(Closing, Generic[T]):
                     self._engine.interrupt_main(interrupt)
                 except BaseException as again:
                     self._counters.errors += 1
-                    log.handler_failed("error", again, self._peer())
+                    self._log(log.handler_failed, "error", again, self._peer())
         self._abort(CloseReason.HANDLER_ERROR, error)
+
+    def _log(self, say: Callable[..., None], *words: object) -> None:
+        """Call a function of :mod:`greensock.log`. What fails there must not end the turn that others are served in."""
+        try:
+            say(*words)
+        except KeyboardInterrupt as error:
+            self._engine.interrupt_main(error)
+        except Exception:
+            if logging.raiseExceptions:
+                traceback.print_exc()  # as logging does about its own failures
+        except BaseException:
+            pass  # a kill, or a Timeout that a handler left running, while a log handler blocked
 
     def _stray(self, error: BaseException) -> None:
         self._stray_error = error

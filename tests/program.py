@@ -33,14 +33,14 @@ class Program:
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             pass_fds=pass_fds,
+            bufsize=0,  # so that line() reads no further than its line, and finish() gets the rest
         )
 
     def line(self) -> str:
         """The next line that it prints, without its end."""
         assert self.process.stdout
-        line = self.process.stdout.readline()
+        line = self.process.stdout.readline().decode()
         assert line, f"the program ended: {self.finish()}"
         return line.rstrip("\n")
 
@@ -53,7 +53,7 @@ class Program:
         if number is not None:
             self.send(number)
         output, errors = self.process.communicate(timeout=TIMEOUT)
-        return self.process.returncode, output, errors
+        return self.process.returncode, output.decode(), errors.decode()
 
     def kill(self) -> None:
         """End it if it still runs."""

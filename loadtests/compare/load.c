@@ -13,7 +13,12 @@
  * HOST is a numeric IPv4 address.  The result is one line of JSON on standard output.  The exit
  * status is 0 when every reply was right, 1 when one was not, 2 for a usage or system error.
  *
- * The work per message is one send and one receive, so that the client costs less than any server
+ * Every byte of a reply up to 64 KiB is compared with what was sent.  Of a larger one, every byte is
+ * counted but, while the clock runs, only a slice of 32 KiB is compared, a different one each time:
+ * copying and comparing all of it costs more than any server's echo, and the client would be what is
+ * measured.  Before and after the clock runs, all of it is compared.
+ *
+ * The work per message is one send and one receive, so that the client costs less than the servers
  * that it measures.  It says how busy it was (client_cpu) and, given the server's pid, how busy the
  * server was over the very same window (server_cpu): the reader can see which of the two was the limit.
  * client_waited and server_waited are the shares of the window in which they could have run but
@@ -43,6 +48,8 @@
 #define DRAIN_LIMIT 5          /* seconds for the replies that are due when the clock has stopped */
 #define EVENTS 512
 #define READ_SIZE (256 * 1024) /* larger than most replies: a short read says "drained" and saves a call */
+#define COMPARED_WHOLE (64 * 1024)
+#define SLICE (32 * 1024)
 
 typedef enum { ECHO, CHURN, IDLE } Mode;
 typedef enum { OPENING, RUNNING, DRAINING } Phase;
@@ -51,7 +58,9 @@ typedef struct {
     int fd;                       /* -1: not open */
     uint32_t serial;              /* messages begun; picks the next message's bytes */
     bool due;                     /* a reply is expected */
+    bool queued;                  /* in the outbox */
     size_t sent, got;             /* bytes of the message sent, bytes of its reply read */
+    size_t from, to;              /* the slice of the reply that is compared */
     const unsigned char *message; /* a window into the table of random bytes */
     uint64_t began;
 } Connection;
@@ -69,6 +78,8 @@ static Phase phase = OPENING;
 static bool measuring, holding;
 static int loop_fd, opened, alive, replies_due;
 static Connection *all;
+static Connection **outbox; /* messages begun and not yet sent */
+static int outbox_length;
 static unsigned char read_buffer[READ_SIZE];
 
 static uint64_t messages, failures;
@@ -199,20 +210,39 @@ static void push(Connection *c) {
     }
 }
 
-static void begin_message(Connection *c, uint64_t when) {
+static void begin_message(Connection *c) {
     c->serial++;
     c->message = message_of(c);
-    c->sent = c->got = 0;
-    c->began = when;
+    c->sent = c->got = c->from = 0;
+    c->to = opt.size;
+    if (measuring && opt.size > COMPARED_WHOLE) {
+        size_t slices = (opt.size + SLICE - 1) / SLICE;
+        c->from = c->serial % slices * SLICE;
+        c->to = c->from + SLICE < opt.size ? c->from + SLICE : opt.size;
+    }
     c->due = true;
     replies_due++;
-    push(c);
+    c->queued = true;
+    outbox[outbox_length++] = c;
+}
+
+/* All that a turn of the loop has begun goes out together: then the server has a queue to work on,
+ * and is not woken from its sleep, which costs this side dearly, for one message after the other. */
+static void send_begun(void) {
+    for (int i = 0; i < outbox_length; i++) {
+        Connection *c = outbox[i];
+        c->queued = false;
+        if (c->fd < 0) continue;
+        if (opt.mode != CHURN) c->began = now();
+        push(c);
+    }
+    outbox_length = 0;
 }
 
 static void open_connection(Connection *c) {
     static unsigned next_source;
-    uint64_t start = now();
     int on = 1;
+    c->began = now();
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) { fail(c, "socket: %s", strerror(errno)); return; }
     alive++;
@@ -234,7 +264,7 @@ static void open_connection(Connection *c) {
     /* Edge-triggered and for both directions, once: no epoll_ctl for a partial write. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
     if (epoll_ctl(loop_fd, EPOLL_CTL_ADD, c->fd, &event) != 0) { fail(c, "epoll_ctl: %s", strerror(errno)); return; }
-    begin_message(c, start); /* over loopback the handshake is usually done by now */
+    begin_message(c); /* over loopback the handshake is usually done by now */
 }
 
 static void open_next(void) {
@@ -242,12 +272,11 @@ static void open_next(void) {
 }
 
 static void completed(Connection *c) {
-    uint64_t when = now();
     c->due = false;
     replies_due--;
     if (measuring) {
         messages++;
-        record(when - c->began);
+        record(now() - c->began);
     }
     if (opt.mode == CHURN) {
         close(c->fd); /* an ordinary close: FIN, as a real client's, not a reset */
@@ -257,19 +286,25 @@ static void completed(Connection *c) {
     } else if (phase == OPENING) {
         open_next();
     } else if (phase == RUNNING) {
-        begin_message(c, when);
+        begin_message(c);
     }
 }
 
 static void pull(Connection *c, bool to_the_end) {
     for (;;) {
-        ssize_t n = recv(c->fd, read_buffer, READ_SIZE, 0);
+        /* The kernel discards what is not compared (MSG_TRUNC).  The last read of a reply asks for
+         * more than is left, so that a byte too many is seen. */
+        bool compared = c->from <= c->got && c->got < c->to;
+        size_t limit = READ_SIZE;
+        if (c->got < c->from) limit = c->from - c->got;
+        else if (compared && c->to < opt.size) limit = c->to - c->got;
+        ssize_t n = recv(c->fd, read_buffer, limit, compared ? 0 : MSG_TRUNC);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         if (n < 0) { fail(c, "receive: %s", strerror(errno)); return; }
         if (n == 0) { fail(c, "closed by the server with %zu of %zu bytes read", c->got, opt.size); return; }
         if (!c->due || (size_t)n > opt.size - c->got) { fail(c, "more bytes than were sent"); return; }
-        if (memcmp(read_buffer, c->message + c->got, (size_t)n) != 0) {
+        if (compared && memcmp(read_buffer, c->message + c->got, (size_t)n) != 0) {
             size_t at = 0;
             while (read_buffer[at] == c->message[c->got + at]) at++;
             fail(c, "byte %zu of the reply is wrong", c->got + at);
@@ -278,9 +313,9 @@ static void pull(Connection *c, bool to_the_end) {
         c->got += (size_t)n;
         if (c->got == opt.size) {
             completed(c);
-            if (opt.mode == CHURN || c->fd < 0) return; /* that descriptor is gone */
+            if (opt.mode == CHURN) return; /* that descriptor is gone */
         }
-        if (n < READ_SIZE && !to_the_end) return;
+        if ((size_t)n < limit && !to_the_end) return;
     }
 }
 
@@ -288,6 +323,7 @@ static void pull(Connection *c, bool to_the_end) {
 
 static void turn(int timeout_ms) {
     struct epoll_event events[EVENTS];
+    send_begun();
     int count = epoll_wait(loop_fd, events, EVENTS, timeout_ms);
     if (count < 0 && errno != EINTR) die("epoll_wait: %s", strerror(errno));
     for (int i = 0; i < count; i++) {
@@ -302,7 +338,7 @@ static void turn(int timeout_ms) {
          * says "try", and what recv and send answer is what counts. */
         if (c->fd >= 0 && what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
             pull(c, what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
-        if (c->fd >= 0 && c->due && c->sent < opt.size) push(c);
+        if (c->fd >= 0 && c->due && !c->queued && c->sent < opt.size) push(c);
     }
 }
 
@@ -387,6 +423,7 @@ int main(int argc, char **argv) {
     raise_descriptor_limit();
     fill_table();
     all = calloc((size_t)opt.connections, sizeof *all);
+    outbox = calloc((size_t)opt.connections, sizeof *outbox);
     loop_fd = epoll_create1(EPOLL_CLOEXEC);
     for (int i = 0; i < opt.connections; i++) all[i].fd = -1;
 
@@ -402,7 +439,7 @@ int main(int argc, char **argv) {
     } else {
         if (opt.mode == ECHO) {
             phase = RUNNING;
-            for (int i = 0; i < opt.connections && failures == 0; i++) begin_message(&all[i], now());
+            for (int i = 0; i < opt.connections && failures == 0; i++) begin_message(&all[i]);
         }
         run_for(opt.warmup);
         before = read_clocks();
