@@ -256,6 +256,8 @@ class Socket(Closing, Generic[T]):
                 except KeyboardInterrupt as interrupt:
                     self._engine.interrupt_main(interrupt)
                 except BaseException as again:
+                    if isinstance(again, SocketClosed) and again.socket is self:
+                        return
                     self._counters.errors += 1
                     self._log(log.handler_failed, "error", again, self._peer())
         self._abort(CloseReason.HANDLER_ERROR, error)

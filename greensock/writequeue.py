@@ -28,7 +28,7 @@ class WriteQueue:
     the first chunk into an empty queue himself, by setting ``first`` and ``size``.
     """
 
-    __slots__ = ("_more", "_sent", "congested", "first", "high", "low", "size")
+    __slots__ = ("_joined", "_more", "_sent", "congested", "first", "high", "low", "size")
 
     def __init__(self, high: int, low: int) -> None:
         self.high = high
@@ -40,6 +40,7 @@ class WriteQueue:
         #: a writer was told to wait, and has not been told yet to go on
         self.congested = False
         self._more: list[bytes] | None = None
+        self._joined = 0  # so many chunks of ``_more`` need no joining any more: a long list is not searched each time
         self._sent = 0  # bytes of ``first`` that are gone already
 
     def push(self, data: bytes) -> int:
@@ -66,8 +67,10 @@ class WriteQueue:
         The queue must not be empty. Small chunks are joined first, and stay joined, so that a batch
         which the kernel takes piecemeal is not joined again for each piece.
         """
-        if self._more and not self.join() and any(len(chunk) < SMALL for chunk in self._more):
-            self._more = _join_small(self._more)
+        more = self._more
+        if more and not self.join() and self._joined < len(more):
+            more[self._joined :] = _join_small(more[self._joined :])
+            self._joined = len(more) - (len(more[-1]) < SMALL)  # to the last one, what comes next may be joined
         return [self._rest_of_first(), *(self._more or ())[: GATHER_LIMIT - 1]]
 
     def join(self) -> bool:
@@ -77,6 +80,7 @@ class WriteQueue:
         if self._more or self._sent:
             self.first = b"".join((self._rest_of_first(), *(self._more or ())))
             self._more = None
+            self._joined = 0
             self._sent = 0
         return True
 
@@ -111,10 +115,12 @@ class WriteQueue:
         self.first = chunks[whole]
         self._sent = left
         del chunks[: whole + 1]
+        self._joined = max(0, self._joined - whole - 1)
 
     def _empty(self) -> None:
         self.first = b""
         self._more = None
+        self._joined = 0
         self._sent = 0
 
     def clear(self) -> int:

@@ -2,8 +2,8 @@
 
     python loadtests/soak.py --connections 100000
 
-Prints descriptors, greenlets, objects and private memory at checkpoints. The exit status is 0 only if all of them stayed where
-they were after the first fifth, which warms up allocators and pools.
+Prints descriptors, greenlets, objects and private memory at checkpoints. The exit status is 0 only if all of them
+stayed where they were after the first fifth, which warms up allocators and pools.
 """
 
 import argparse

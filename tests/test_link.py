@@ -120,7 +120,7 @@ def test_what_is_delivered_after_a_failed_write_cannot_be_answered(serve: Serve,
 
 
 def test_a_reset_while_nothing_happens_closes(pair: Pair) -> None:
-    socket, peer, recorder = pair
+    _, peer, recorder = pair
     peer.reset()
     _, error = recorder.wait_for("close")
     assert isinstance(error, ConnectionResetError)
@@ -342,17 +342,17 @@ USES: dict[str, Callable[[AnySocket], object]] = {
     "write str": lambda socket: socket.write("."),
     "writelines": lambda socket: socket.writelines([b"."]),
     "sendall": lambda socket: socket.sendall(b"."),
-    "flush": lambda socket: socket.flush(),  # type: ignore[func-returns-value]
+    "flush": lambda socket: socket.flush(),
     "cork": lambda socket: socket.cork(),
-    "end": lambda socket: socket.end(),  # type: ignore[func-returns-value]
-    "close": lambda socket: socket.close(),  # type: ignore[func-returns-value]
+    "end": lambda socket: socket.end(),
+    "close": lambda socket: socket.close(),
     "with": _with,
-    "terminate": lambda socket: socket.terminate(),  # type: ignore[func-returns-value]
-    "pause": lambda socket: socket.pause(),  # type: ignore[func-returns-value]
-    "resume": lambda socket: socket.resume(),  # type: ignore[func-returns-value]
-    "reload": lambda socket: socket.reload({"open": print}),  # type: ignore[func-returns-value]
-    "ref": lambda socket: socket.ref(),  # type: ignore[func-returns-value]
-    "unref": lambda socket: socket.unref(),  # type: ignore[func-returns-value]
+    "terminate": lambda socket: socket.terminate(),
+    "pause": lambda socket: socket.pause(),
+    "resume": lambda socket: socket.resume(),
+    "reload": lambda socket: socket.reload({"open": print}),
+    "ref": lambda socket: socket.ref(),
+    "unref": lambda socket: socket.unref(),
     "idle_timeout": lambda socket: setattr(socket, "idle_timeout", 1),
     "no_delay": lambda socket: setattr(socket, "no_delay", False),
     "keepalive": lambda socket: setattr(socket, "keepalive", 1),
@@ -398,22 +398,33 @@ def test_sockets_are_hashable_and_can_be_weakly_referenced(serve: Serve, dial: D
     assert list(weakref.WeakSet([one])) == [one]
 
 
-@pytest.mark.parametrize("end", ["finish", "reset", "close"])
-def test_a_closed_socket_is_freed_without_the_garbage_collector(end: str, serve: Serve, dial: Dial) -> None:
-    def remember(socket: AnySocket) -> None:
+@pytest.mark.parametrize("end", ["end", "reset", "reset seen by a write", "handler error", "terminate"])
+def test_a_closed_socket_is_freed_without_the_garbage_collector(
+    end: str, serve: Serve, dial: Dial, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(socket: AnySocket, data: bytes) -> None:
         seen.append(weakref.ref(socket))
-        socket.write(b"hello")
+        if end == "terminate":
+            socket.terminate()
+        elif end == "handler error":
+            raise LookupError
+        elif end == "reset seen by a write":
+            peer.reset()
+            wait_for_kernel(socket, reset=True)
+            socket.write(b"lost")
+        else:
+            peer.reset() if end == "reset" else peer.finish()
 
+    caplog.set_level("CRITICAL", "greensock")  # a line that pytest keeps would keep the traceback
     seen: list[weakref.ref[AnySocket]] = []
     closed = Event()
-    server = serve({"open": remember, "data": lambda socket, data: 1 / 0, "close": lambda *_: closed.set()})
+    server = serve({"data": act, "close": lambda socket, error: closed.set()})
     peer = dial(server)
-    assert peer.read_exactly(5) == b"hello"
     gc.collect()
     gc.disable()
     try:
-        getattr(peer, end)()
-        closed.wait(5)
+        peer.send(b"?")
+        assert closed.wait(5)
         wait_until(lambda: seen[0]() is None, timeout=2)
     finally:
         gc.enable()
