@@ -81,6 +81,18 @@ class Served(Protocol):
         """Act on timeouts that are due; whether there is any clock left to look at."""
 
 
+class Runner(greenlet):
+    """A greenlet that bears it to be thrown at when it is dead.
+
+    A ``Timeout`` that a handler left running may outlive its connection, and would be raised in the hub.
+    """
+
+    __slots__ = ()
+
+    def throw(self, *exception: Any) -> Any:
+        return None if self.dead else super().throw(*exception)
+
+
 class Engine:
     """The turns of one hub.
 
@@ -206,7 +218,7 @@ class Engine:
                     runner = socket._own
                     if runner is None or runner.dead:
                         socket._own = None
-                        runner = self._parked.pop() if self._parked else greenlet(self._run, self.hub)
+                        runner = self._parked.pop() if self._parked else Runner(self._run, self.hub)
                     runner.switch()
                     left = self.current
                     if left is not None:  # its handler has blocked: send what it wrote so far
@@ -448,6 +460,6 @@ def _count_parked_references(hub: Any) -> int:
 
     Not a constant: it differs between versions of Python.
     """
-    parked = deque([(greenlet(hub.switch, hub), None)])
+    parked = deque([(Runner(hub.switch, hub), None)])
     runner, _ = parked.popleft()
     return getrefcount(runner)

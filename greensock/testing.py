@@ -159,7 +159,8 @@ class Peer:
         """Send *data* one byte at a time, each in a segment of its own, letting the loop turn in between."""
         for index in range(len(data)):
             self.socket.sendall(data[index : index + 1])
-            gevent.idle()  # sleep(0) would come back before the loop has looked for events
+            gevent.sleep(0.0001)  # the loop looks for events; idle() would wait for as long as others are busy
+            gevent.sleep(0)  # and serves them
 
     def read(self, size: int = 65536) -> bytes:
         """What is there, at most *size* bytes, after waiting for some; ``b""`` at the end."""

@@ -68,7 +68,7 @@ def attempt(function: Callable[..., object], *args: object) -> BaseException | N
 def turns(count: int = 5) -> None:
     """Let the loop turn *count* times: time enough for everything that is due at once."""
     for _ in range(count):
-        gevent.sleep(0)
+        gevent.sleep(0.0005)  # 0 would come back before the loop has looked for events
 
 
 def wait_for_kernel(socket: AnySocket, *, reset: bool = False) -> None:

@@ -1,6 +1,10 @@
 """Turns and runners: each trap that the engine covers, caused on purpose."""
 
 import contextvars
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -12,7 +16,7 @@ from gevent.exceptions import LoopExit
 
 from greensock import wire
 from greensock.engine import KEEP_PARKED, Engine
-from greensock.testing import Dial, Recorder, Serve, wait_until
+from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from program import Launch
 
 
@@ -347,48 +351,95 @@ def test_libuv_is_refused_in_one_sentence(launch: Launch, monkeypatch: pytest.Mo
 
 
 FORK = """
-    import os, sys, gevent, gevent.socket, greensock
+    import os, gevent, gevent.event, greensock
 
-    def handle(socket, data):
-        if data == b"fork":
-            child = os.fork()
-            if child == 0:
+    go_on = gevent.event.Event()
+
+    def data(socket, data):
+        pid = b"%d" % os.getpid()
+        if data == b"sleep":
+            go_on.wait()
+            socket.write(b"woke ")
+        elif data == b"fork":
+            socket.write(b"forked ")  # still queued when the child gets its copy
+            parent = os.getpid()
+            if os.fork() == 0:
+                go_on.set()
                 try:
                     greensock.listen(("127.0.0.1", 0), {"data": print})
                 except RuntimeError as error:
                     print("child:", error, flush=True)
-                gevent.sleep(0.3)  # would serve, had it taken anything along
+                while os.getppid() == parent:  # lets its loop turn: it would serve, had it taken anything along
+                    gevent.sleep(0.001)
                 os._exit(0)
-            children.append(child)
-        socket.write(b"%d %s" % (os.getpid(), data))
+        elif data == b"wake":
+            go_on.set()
+        socket.write(pid)
 
-    children = []
-    server = greensock.listen(("127.0.0.1", 0), {"data": handle})
-    dial = lambda: gevent.socket.create_connection(server.address)
-    def ask(client, what):
-        client.sendall(what)
-        return int(client.recv(100).split()[0])
-    old = [dial() for _ in range(30)]
-    pids = {ask(client, b"before") for client in old}
-    pids.add(ask(old[0], b"fork"))
-    for _ in range(3):
-        new = [dial() for _ in range(30)]
-        pids.update(ask(client, b"after") for client in old + new)
-        for client in new:
-            client.close()
-    print("parent:", pids == {os.getpid()}, flush=True)
-    os.waitpid(children[0], 0)
-    for client in old:
-        client.close()
-    server.stop(1)
+    server = greensock.listen(("127.0.0.1", 0), {"data": data})
+    print(os.getpid(), server.port, flush=True)
+    greensock.run(server)
 """
 
 
 def test_a_fork_in_a_handler_takes_no_connection_along(launch: Launch) -> None:
-    status, output, errors = launch(FORK).finish()
-    assert status == 0, errors
-    assert "parent: True" in output
-    assert "child: this gevent hub was carried over a fork" in output
+    program = launch(FORK)
+    pid, port = program.line().split()
+    own = pid.encode()
+    address = ("127.0.0.1", int(port))
+    with ExitStack() as stack:
+        old = [stack.enter_context(Peer(address)) for _ in range(30)]
+        for peer in old:
+            peer.send(b"before")
+            assert peer.read_exactly(len(own)) == own
+        sleeper, forker = old[:2]
+        sleeper.send(b"sleep")
+        forker.send(b"fork")
+        assert program.line().startswith("child: this gevent hub was carried over a fork")
+        assert forker.read_exactly(7 + len(own)) == b"forked " + own
+        for _ in range(3):
+            with ExitStack() as for_a_while:
+                new = [for_a_while.enter_context(Peer(address)) for _ in range(30)]
+                for peer in new + old[1:]:
+                    peer.send(b"after")
+                    assert peer.read_exactly(len(own)) == own
+        forker.send(b"wake")
+        assert forker.read_exactly(len(own)) == own
+        assert sleeper.read_exactly(5 + len(own)) == b"woke " + own
+        for peer in old:
+            peer.finish()
+            assert peer.read_to_end() == b"", "nothing comes twice"
+    assert program.finish(signal.SIGTERM) == (0, "", "")
+
+
+FORK_OF_MAIN = """
+    import os, sys, gevent.event, greensock
+
+    opened = gevent.event.Event()
+    handlers = {"open": lambda socket: opened.set(), "data": lambda socket, data: socket.write(data)}
+    with greensock.listen("unix:" + sys.argv[1], handlers) as server:
+        print("listening", flush=True)
+        opened.wait()
+        child = os.fork()
+        if child == 0:
+            sys.exit(3)  # which leaves the with block
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        greensock.run(server)
+"""
+
+
+def test_a_child_that_leaves_the_with_block_ends_nothing_of_its_parent(launch: Launch, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    program = launch(FORK_OF_MAIN, str(path))
+    assert program.line() == "listening"
+    with Peer(str(path)) as old, Peer(str(path)) as waiting:
+        began = monotonic()
+        assert program.line() == "3"
+        assert monotonic() - began < 5, "there is nothing to wait for"
+        assert path.exists()
+        with Peer(str(path)) as new:
+            assert [peer.exchange(b"hello") for peer in (old, waiting, new)] == [b"hello"] * 3
+    assert program.finish(signal.SIGTERM) == (0, "", "")
 
 
 THREAD = """
