@@ -122,6 +122,8 @@ class Engine:
         self.on_fork: weakref.WeakSet[Any] = weakref.WeakSet()
         #: the servers of this hub, for ``greensock.run()``, which waits for ``released`` to look again
         self.servers: weakref.WeakSet[Any] = weakref.WeakSet()
+        #: those of them that listen or have connections: a paused one has no watcher that would keep it and its server
+        self.kept: set[Any] = set()
         self.released = Event()
         self._parked: list[greenlet] = []
         self._least_parked = 0  # since the last sweep
@@ -402,8 +404,12 @@ class Engine:
         self.loop.reinit()  # first: a watcher stopped before it would be taken out of the parent's set
         self._prepare.stop()
         self._stop_sweeping()
+        for socket in self.ready:  # what was accepted and has not been opened is known nowhere else
+            socket._leave_to_parent()
         self.ready.clear()
         self.dirty.clear()
+        self.timed.clear()
+        self.kept.clear()
         for watching in list(self.on_fork):
             watching._stop_in_child()
 

@@ -198,14 +198,17 @@ class Link:
     def _leave_to_parent(self) -> None:
         """After a fork, in the child: neither read, send nor end what the parent reads, sends and ends.
 
-        What is queued would arrive twice, and a shutdown or SO_LINGER act on the connection, not on the descriptor.
-        That stays open, for it may be meant for a program that the child becomes.
+        What is queued would arrive twice, and a shutdown or SO_LINGER acts on the connection, not on the descriptor.
+        A descriptor kept here would keep the parent's close from the peer. It is kept only while a handler runs: it may
+        be meant for a program that the child becomes.
         """
         self._stop_watchers()
         self._state = CLOSED
         self._writable = False
         self._queue.clear()
         self._flags &= ~PENDING
+        if self._running is None and self._engine.current is not self:
+            self._wire.close()
 
     def _closed_error(self) -> SocketClosed:
         """What a use of this socket raises when it takes no more bytes."""

@@ -63,7 +63,12 @@ class Server(Acceptor):
         super().__init__(address, HandlerTable(handlers), Options.of(options))
         self._engine.servers.add(self)
 
-    # -- stopping ------------------------------------------------------------------------------------
+    # -- starting and stopping -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind, listen and accept; again, after ``stop``, if the server was given an address."""
+        super().start()
+        self._engine.kept.add(self)
 
     def close(self) -> None:
         """Stop accepting and close the listening socket, at once. Connections live on."""
@@ -144,6 +149,8 @@ class Server(Acceptor):
 
     def _on_change(self) -> None:
         self._changed.set()
+        if self.closed and not self._shared.alive:
+            self._engine.kept.discard(self)
         if not self._holds_run():
             self._engine.released.set()
 

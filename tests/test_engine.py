@@ -1,7 +1,11 @@
 """Turns and runners: each trap that the engine covers, caused on purpose."""
 
 import contextvars
+import itertools
+import logging
 import signal
+import threading
+import weakref
 from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
@@ -10,10 +14,13 @@ from typing import Any
 import gevent
 import gevent.event
 import gevent.local
+import gevent.socket
 import greenlet
 import pytest
 from gevent.exceptions import LoopExit
 
+import greensock
+from greensock import engine as engine_module
 from greensock import wire
 from greensock.engine import KEEP_PARKED, Engine
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
@@ -128,7 +135,7 @@ def test_a_runner_that_was_left_behind_takes_no_other_socket(serve: Serve, dial:
     wait_until(lambda: not engine.blocked)
 
 
-@pytest.mark.parametrize("way", ["spawn", "timer", "callback", "this greenlet"])
+@pytest.mark.parametrize("way", ["spawn", "timer", "callback", "thread", "this greenlet"])
 def test_what_others_write_goes_out_without_another_event(way: str, serve: Serve, dial: Dial) -> None:
     recorder = Recorder()
     peer = dial(serve(recorder.handlers))
@@ -142,9 +149,15 @@ def test_what_others_write_goes_out_without_another_event(way: str, serve: Serve
         timer.start(socket.write, b"late")
     elif way == "callback":
         loop.run_callback(socket.write, b"late")
+    elif way == "thread":
+        caller = threading.Thread(target=greensock.call_from_thread, args=(socket, socket.write, b"late"))
+        caller.start()
+        caller.join()
     else:
         socket.write(b"late")
+    began = monotonic()
     assert peer.read_exactly(4) == b"late"
+    assert monotonic() - began < 1, "it waited for another event"
     timer.close()
 
 
@@ -215,6 +228,88 @@ def test_a_keyboard_interrupt_goes_to_the_main_greenlet(serve: Serve, dial: Dial
     assert peer.is_reset()
 
 
+@pytest.mark.parametrize("name", ["greensock", "greensock.access"])
+def test_a_log_that_is_broken_harms_no_other_connection(
+    name: str, serve: Serve, dial: Dial, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    def handle(socket: Any, data: bytes) -> None:
+        if data == b"fail":
+            raise ValueError("on purpose")
+        socket.write(data)
+
+    def broken(record: logging.LogRecord) -> bool:
+        raise RuntimeError("a broken filter")
+
+    caplog.set_level(logging.INFO)
+    logger = logging.getLogger(name)
+    server = serve({"data": handle})
+    fails, fine = dial(server), dial(server)
+    wait_until(lambda: server.connections == 2)
+    logger.addFilter(broken)
+    try:
+        fails.socket.send(b"fail")
+        fine.socket.send(b"fine")
+        assert fails.is_reset()
+        assert fine.read_exactly(4) == b"fine"
+        wait_until(lambda: server._shared.alive == 1)
+    finally:
+        logger.removeFilter(broken)
+    assert "RuntimeError: a broken filter" in capfd.readouterr().err, "as logging tells of its own failures"
+
+
+INTERRUPTED = """
+    import gevent, greensock
+
+    server = greensock.listen(("127.0.0.1", 0), {"data": lambda socket, data: socket.write(data)})
+    print(server.port, flush=True)
+    for number in range(1, 21):
+        try:
+            gevent.sleep(1000)
+        except KeyboardInterrupt:
+            print("interrupt", number, flush=True)
+    server.stop(5)
+    print("left", server._shared.alive, flush=True)
+"""
+
+
+def test_an_interrupt_anywhere_under_load_reaches_main_and_repeats_no_byte(launch: Launch) -> None:
+    """Python raises it wherever it happens to be: in the engine, in a handler, behind a send that was made."""
+    program = launch(INTERRUPTED)
+    address = ("127.0.0.1", int(program.line()))
+    lost = 0
+    done = gevent.event.Event()
+
+    def exchange_until_it_breaks() -> None:
+        with Peer(address) as peer:
+            for number in itertools.count():
+                message = b"%d." % number * 10
+                peer.send(message)
+                assert peer.read_exactly(len(message)) == message
+                if done.is_set():
+                    return
+
+    def load() -> None:
+        nonlocal lost
+        while not done.is_set():
+            try:
+                exchange_until_it_breaks()
+            except (EOFError, ConnectionError):
+                lost += 1
+
+    loads = [gevent.spawn(load) for _ in range(16)]
+    assert program.process.stdout
+    for number in range(1, 21):
+        gevent.sleep(0.005)
+        program.send(signal.SIGINT)
+        gevent.socket.wait_read(program.process.stdout.fileno(), 10)
+        assert program.line() == f"interrupt {number}"
+        if number == 19:
+            done.set()  # before the program stops: what is refused then would count
+            gevent.joinall(loads, 10, raise_error=True)
+    assert program.line() == "left 0"
+    assert lost <= 19, "an interrupt harms one connection at most"
+
+
 # -- nothing passes from one connection to another -------------------------------------------------------
 
 local = gevent.local.local()
@@ -264,11 +359,14 @@ def test_what_a_handler_leaves_is_seen_in_its_next_event_and_by_nobody_else(
         assert [peer.exchange(b"?") for peer in peers] == [b"0", b"1", b"2", b"3"]
 
 
-def test_a_runner_whose_greenlet_is_kept_serves_nobody_else(serve: Serve, dial: Dial) -> None:
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_runner_whose_greenlet_is_kept_serves_nobody_else(blocks: bool, serve: Serve, dial: Dial) -> None:
     greenlets: list[Any] = []
 
     def handle(socket: Any, data: bytes) -> None:
         greenlets.append(gevent.getcurrent())
+        if blocks:
+            gevent.sleep(0)
         socket.write(data)
 
     server = serve({"data": handle})
@@ -281,10 +379,13 @@ def test_a_runner_whose_greenlet_is_kept_serves_nobody_else(serve: Serve, dial: 
     greenlets.clear()
 
 
-def test_a_timeout_that_a_handler_forgot_strikes_its_own_connection(serve: Serve, dial: Dial) -> None:
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_timeout_that_a_handler_forgot_strikes_its_own_connection(blocks: bool, serve: Serve, dial: Dial) -> None:
     errors: list[Any] = []
 
     def handle(socket: Any, data: bytes) -> None:
+        if blocks:
+            gevent.sleep(0)
         if data == b"t":
             gevent.Timeout.start_new(0.05)
         socket.write(data)
@@ -301,6 +402,41 @@ def test_a_timeout_that_a_handler_forgot_strikes_its_own_connection(serve: Serve
     assert [peer.exchange(b"x") for peer in (forgetful, other)] == [b"x", b"x"]
 
 
+def test_one_that_strikes_after_the_close_is_nobodys_error(serve: Serve, dial: Dial) -> None:
+    struck: list[gevent.Timeout] = []
+
+    def handle(socket: Any, data: bytes) -> None:
+        struck.append(gevent.Timeout.start_new(0.02))
+        socket.close()
+
+    recorder = Recorder(data=handle)
+    with dial(serve(recorder.handlers)) as peer:
+        peer.send(b"x")
+        assert peer.read_to_end() == b""
+    recorder.wait_for("close")
+    wait_until(lambda: not struck[0].pending)
+    assert recorder.events == ["open", "data", "close"], "and the leak proof has seen no error of the hub"
+
+
+def test_a_child_that_still_runs_makes_no_runner_a_connections_own(serve: Serve, dial: Dial) -> None:
+    """It has references to the greenlet that made it, which are gevent's and not the handler's."""
+    children: list[Any] = []
+
+    def handle(socket: Any, data: bytes) -> None:
+        if data == b"b":
+            gevent.sleep(0)
+        children.append(gevent.spawn(gevent.sleep, 1000))
+        socket.write(data)
+
+    recorder = Recorder(data=handle)
+    peer = dial(serve(recorder.handlers))
+    for message in (b"a", b"b", b"a"):
+        assert peer.exchange(message) == message
+    gevent.sleep(0)
+    assert recorder.sockets[0]._own is None
+    gevent.killall(children)
+
+
 # -- runners ---------------------------------------------------------------------------------------------
 
 
@@ -315,7 +451,86 @@ def test_parked_runners_are_used_again_and_not_kept_for_ever(serve: Serve, dial:
     gate.set()
     assert [peer.read_exactly(1) for peer in peers] == [b"x"] * len(peers)
     wait_until(lambda: len(engine._parked) >= len(peers))
-    wait_until(lambda: len(engine._parked) <= KEEP_PARKED + 1, what="trimmed")
+    wait_until(lambda: len(engine._parked) <= KEEP_PARKED, what="trimmed")
+    for peer in peers:
+        peer.close()
+    wait_until(lambda: engine._sweep_timer is None, what="nothing is left to be looked at")
+
+
+def test_no_more_runners_are_parked_than_the_limit(serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those above it end; the leak proof would find them."""
+    engine = Engine.of_this_hub()
+    monkeypatch.setattr("greensock.engine.MAX_PARKED", len(engine._parked) + 3)
+    gate = gevent.event.Event()
+    server = serve({"data": lambda socket, data: (gate.wait(), socket.write(data))})
+    peers = [dial(server) for _ in range(len(engine._parked) + 10)]
+    for peer in peers:
+        peer.send(b"x")
+    wait_until(lambda: len(engine.blocked) == len(peers))
+    assert not engine._parked
+    runners = [weakref.ref(socket._running) for socket in engine.blocked]
+    gate.set()
+    assert [peer.read_exactly(1) for peer in peers] == [b"x"] * len(peers)
+    wait_until(lambda: not engine._returned)
+    assert len(engine._parked) <= engine_module.MAX_PARKED
+    assert sum(runner() is not None for runner in runners) == len(engine._parked)
+
+
+def test_a_parked_runner_that_is_dropped_is_gone(serve: Serve, dial: Dial) -> None:
+    server = serve({"data": echo})
+    dial(server).exchange(b"x")
+    engine = Engine.of_this_hub()
+    wait_until(lambda: engine._parked)
+    runners = [weakref.ref(runner) for runner in engine._parked]
+    engine._parked.clear()
+    assert [runner() for runner in runners] == [None] * len(runners), "without a garbage collection"
+    assert dial(server).exchange(b"x") == b"x"
+
+
+@pytest.mark.parametrize("error", [gevent.GreenletExit, gevent.Timeout, ValueError])
+def test_what_is_thrown_at_a_parked_runner_ends_it_and_nothing_else(
+    error: type[BaseException], serve: Serve, dial: Dial
+) -> None:
+    server = serve({"data": echo})
+    peer = dial(server)
+    peer.exchange(b"x")
+    engine = Engine.of_this_hub()
+    wait_until(lambda: engine._parked)
+    for runner in list(engine._parked):
+        gevent.kill(runner, error)
+    wait_until(lambda: not engine._parked)
+    assert peer.exchange(b"x") == b"x"
+
+
+def test_a_runner_of_a_connections_own_that_was_killed_is_replaced(serve: Serve, dial: Dial) -> None:
+    def handle(socket: Any, data: bytes) -> None:
+        local.value = data
+        socket.write(data)
+
+    recorder = Recorder(data=handle)
+    peer = dial(serve(recorder.handlers))
+    peer.exchange(b"x")
+    socket = recorder.sockets[0]
+    wait_until(lambda: socket._own is not None)
+    gevent.kill(socket._own)
+    gevent.sleep(0)
+    assert socket._own.dead
+    assert peer.exchange(b"x") == b"x"
+    assert not socket._own.dead
+
+
+def test_one_timer_looks_at_the_clocks_of_all_sockets(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    server = serve(recorder.handlers, idle_timeout=1000)
+    loop = gevent.get_hub().loop
+    dial(server)
+    recorder.wait_for("open")
+    before = loop.activecnt
+    for _ in range(20):
+        dial(server)
+    recorder.wait_for("open", 21)
+    assert loop.activecnt == before + 20, "20 readers"
+    assert len(Engine.of_this_hub().timed) == 21
 
 
 # -- what cannot serve -----------------------------------------------------------------------------------
@@ -408,7 +623,8 @@ def test_a_fork_in_a_handler_takes_no_connection_along(launch: Launch) -> None:
         assert sleeper.read_exactly(5 + len(own)) == b"woke " + own
         for peer in old:
             peer.finish()
-            assert peer.read_to_end() == b"", "nothing comes twice"
+            if peer is not forker:  # which the child keeps while its handler runs there
+                assert peer.read_to_end() == b"", "nothing comes twice, and the parent's close arrives"
     assert program.finish(signal.SIGTERM) == (0, "", "")
 
 
@@ -478,6 +694,36 @@ THREAD = """
 def test_a_hub_in_another_thread_serves_and_is_ended(launch: Launch) -> None:
     status, output, errors = launch(THREAD).finish()
     assert (status, output) == (0, "True\n"), errors
+
+
+CLOSED = """
+    import gc, gevent, gevent.event, gevent.socket, greensock
+    from greensock.engine import Engine, Runner
+
+    def close(socket, error):
+        gevent.sleep(0)
+        gone.set()
+
+    gone = gevent.event.Event()
+    server = greensock.listen(("127.0.0.1", 0), {"close": close})
+    gevent.socket.create_connection(server.address).close()
+    gone.wait()
+    server.close()
+    engine = Engine.of_this_hub()
+    print(len(engine._returned), flush=True)  # its handler had blocked, and has only just come back
+    engine.close()
+    print([runner for runner in gc.get_objects() if isinstance(runner, Runner) and runner], flush=True)
+    print(Engine.of_this_hub() is engine, flush=True)
+"""
+
+
+def test_an_engine_that_is_closed_ends_its_runners_and_is_replaced(launch: Launch) -> None:
+    status, output, errors = launch(CLOSED).finish()
+    assert (status, output) == (0, "1\n[]\nFalse\n"), errors
+
+
+def test_the_engine_is_that_of_the_hub() -> None:
+    assert Engine.of_this_hub() is Engine.of_this_hub()
 
 
 LOGGING = """

@@ -1,10 +1,12 @@
 """How long a process lives, what signals do to it, and how other threads reach its servers and sockets."""
 
+import gc
 import inspect
 import signal
 import socket
 import textwrap
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic
@@ -115,6 +117,31 @@ def test_a_server_that_nobody_holds_serves_on(dial: Dial) -> None:
     assert peer.read_to_end() == b""
     peer.close()
     waiting.get(timeout=10)
+
+
+@pytest.mark.parametrize("end", ["stop", "stop_accepting"])
+def test_connections_that_nobody_holds_live_on(dial: Dial, end: str) -> None:
+    recorder = Recorder(open=lambda socket: socket.pause())
+    server = greensock.listen(("127.0.0.1", 0), recorder.handlers)
+    peer = dial(server)
+    recorder.wait_for("open")
+    (gone, socket) = (weakref.ref(server), weakref.ref(recorder.sockets[0]))
+    getattr(server, end)()
+    recorder.log.clear()
+    del server
+    gc.collect()
+    waiting = running()
+    assert not waiting.ready()
+    held = socket()
+    assert held is not None, "also a paused one, which waits for nothing"
+    held.server.stop()
+    held.resume()
+    peer.close()
+    waiting.get(timeout=10)
+    recorder.wait_for("close")
+    recorder.log.clear()
+    del held
+    wait_until(lambda: gc.collect() >= 0 and gone() is None)
 
 
 def test_unref_takes_a_server_out_of_the_count_and_ref_brings_it_back(serve: Serve, dial: Dial) -> None:

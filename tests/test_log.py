@@ -1,7 +1,7 @@
 """What is logged, how it reads, and that it stays little."""
 
 import logging
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +61,52 @@ def test_a_finished_connection_is_one_line_of_access(caplog: pytest.LogCaptureFi
 
 
 def test_line_ends_in_an_exception_make_no_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    log.handler_failed("data", fail(ValueError("one\ntwo")), "peer")
-    message: Any = caplog.records[0].getMessage()
-    assert "\n" not in message
+    log.handler_failed("data", fail(ValueError("one\r\n\ntwo")), "peer")
+    message = caplog.records[0].getMessage()
+    assert "raised ValueError: one two at " in message
+    assert len(message.splitlines()) == 1
+
+
+def test_the_line_is_short_whatever_the_peer_sent(caplog: pytest.LogCaptureFixture) -> None:
+    log.handler_failed("data", fail(KeyError(bytes(120_000))), "peer")
+    message = caplog.records[0].getMessage()
+    assert "raised KeyError: b'\\x00" in message
+    assert "test_log.py:" in message
+    assert len(message) < 500
+
+
+def test_an_exception_that_cannot_be_printed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    log.handler_failed("data", fail(Unprintable()), "peer")
+    assert "Unprintable" in caplog.records[0].getMessage()
+
+
+def test_the_place_is_told_when_the_working_directory_is_gone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    log.handler_failed("data", fail(ValueError()), "peer")
+    assert f"{Path(__file__)}:" in caplog.records[0].getMessage()
+
+
+def test_code_that_came_from_no_file_has_a_place_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        exec("\n\nraise ValueError")
+    except ValueError as error:
+        log.handler_failed("data", error, "peer")
+    assert " at <string>:3" in caplog.records[0].getMessage()
+
+
+def test_every_place_has_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    for line in range(1, 4):
+        for _ in range(20):
+            try:
+                exec("\n" * line + "raise ValueError")
+            except ValueError as error:
+                log.handler_failed("data", error, "peer")
+    assert len(caplog.records) == 3 * log.LINES_PER_SECOND

@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -190,6 +191,10 @@ class Run:
     error: str = ""
 
     @property
+    def disturbed(self) -> bool:
+        return self.waited > DISTURBED
+
+    @property
     def cpu_us(self) -> float:
         """The server's CPU time for one message, in microseconds: hardly touched by what else runs."""
         return self.server_cpu / self.value * 1e6 if self.value else 0.0
@@ -201,13 +206,20 @@ class Result:
     missing: dict[str, str]
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
+    def counted(self, peer: str) -> list[Run]:
+        """The runs that a figure rests on: disturbed ones only where there are no others."""
+        runs = [run for run in self.runs.get(peer, ()) if not run.failures]
+        return [run for run in runs if not run.disturbed] or runs
+
     def values(self, peer: str) -> list[float]:
-        return [run.value for run in self.runs.get(peer, ()) if not run.failures]
+        return [run.value for run in self.counted(peer)]
 
     def ratios(self, peer: str) -> list[float]:
         """greensock / peer, each pair from the same round, so that slow drifts of the machine cancel out."""
-        pairs = zip(self.runs.get(OURS, ()), self.runs.get(peer, ()), strict=False)
-        return [ours.value / theirs.value for ours, theirs in pairs if not (ours.failures or theirs.failures)]
+        rounds = zip(self.runs.get(OURS, ()), self.runs.get(peer, ()), strict=False)
+        pairs = [(ours, theirs) for ours, theirs in rounds if not (ours.failures or theirs.failures)]
+        quiet = [(ours, theirs) for ours, theirs in pairs if not (ours.disturbed or theirs.disturbed)]
+        return [ours.value / theirs.value for ours, theirs in quiet or pairs]
 
     @property
     def failures(self) -> list[tuple[str, Run]]:
@@ -378,7 +390,7 @@ class Bench:
             if best is None or run.waited < best.waited:
                 best = run
             # Memory does not depend on the time a core had, and cores that are shared are always disturbed.
-            if best.waited <= DISTURBED or case.is_memory or self.cores.shared:
+            if not best.disturbed or case.is_memory or self.cores.shared:
                 break
         assert best is not None
         return best
@@ -488,14 +500,14 @@ def run_case(bench: Bench, case: Case, peers: list[str], rounds: int, missing: d
 
 
 def describe(run: Run) -> str:
-    return "FAILED" if run.failures else f"{run.value:,.0f}" + ("~" if run.waited > DISTURBED else "")
+    return "FAILED" if run.failures else f"{run.value:,.0f}" + ("~" if run.disturbed else "")
 
 
 # ---- telling ------------------------------------------------------------------------------------
 
 
 def spread(values: list[float], show: Callable[[float], str]) -> str:
-    return f"{show(min(values))} - {show(max(values))}" if len(values) > 1 else ""
+    return f"{show(min(values))}-{show(max(values))}" if len(values) > 1 else ""
 
 
 LEGEND = (
@@ -516,7 +528,7 @@ def print_result(result: Result) -> None:
         pad_edge=False,
     )
     table.add_column("peer", no_wrap=True)
-    headings = ["median", "min - max"]
+    headings = ["median", "min-max"]
     if not case.is_memory:
         headings += ["p50 / p99 ms", "server / load", "µs each"]
     for heading in (*headings, "ours / peer", "target"):
@@ -528,6 +540,12 @@ def print_result(result: Result) -> None:
         elif peer in result.runs:
             table.add_row(*row(result, peer, notes))
     console.print(table)
+    everything = [run for runs in result.runs.values() for run in runs]
+    if disturbed := sum(run.disturbed for run in everything):
+        notes.add(
+            f"{disturbed} of {len(everything)} runs were disturbed: other processes had over {DISTURBED:.0%} of a "
+            f"core, also in {RETRIES} repetitions; such runs count only where there are no others"
+        )
     for note in sorted(notes):
         console.print(f"  {note}", highlight=False)
     for peer, run in result.failures:
@@ -537,42 +555,44 @@ def print_result(result: Result) -> None:
 
 
 def row(result: Result, peer: str, notes: set[str]) -> list[str]:
-    case = result.case
-    runs = [run for run in result.runs[peer] if not run.failures]
+    runs = result.counted(peer)
     if not runs:
         return [peer, "[bold red]FAILED[/]"]
-    middle = statistics.median
     values = result.values(peer)
-    cells = [f"[bold]{peer}[/]" if peer == OURS else peer, f"{middle(values):,.0f}", spread(values, "{:,.0f}".format)]
-    if not case.is_memory:
-        if any(run.waited > DISTURBED for run in runs):
-            cells[1] += " ~"
-            notes.add(
-                f"~ other processes had over {DISTURBED:.0%} of a core in a run, and in its {RETRIES} repetitions"
-            )
-        cells.append(
-            " / ".join(f"{middle(us) / 1000:.2f}" for us in zip(*((r.p50_us, r.p99_us) for r in runs), strict=True))
-        )
-        server, client = middle(run.server_cpu for run in runs), middle(run.client_cpu for run in runs)
-        load = f"{client:.0%}"
-        if client > BUSY > server:
-            load = f"[bold red]{load} ![/]"
-            notes.add("! the load client was the limit, not this server, which is at least this fast")
-        cells += [f"{server:.0%} / {load}", f"{middle(run.cpu_us for run in runs):.1f}"]
+    figure = f"{statistics.median(values):,.0f}"
+    if runs[0].disturbed:
+        figure += " ~"
+        notes.add("~ disturbed in every round: compare µs each rather than the figures")
+    cells = [f"[bold]{peer}[/]" if peer == OURS else peer, figure, spread(values, "{:,.0f}".format)]
+    if not result.case.is_memory:
+        cells += costs(runs, notes)
     ratios = [] if peer == OURS else result.ratios(peer)
     bounds = spread(ratios, "{:.2f}".format)
-    cells.append(f"{middle(ratios):.2f}" + (f" ({bounds})" if bounds else "") if ratios else "")
-    cells.append(f"{target(result, peer)} {VERDICTS[result.verdict(peer)]}".strip())
+    cells.append(f"{statistics.median(ratios):.2f}" + (f" ({bounds})" if bounds else "") if ratios else "")
+    cells.append(f"{target(result.case, peer)} {VERDICTS[result.verdict(peer)]}".strip())
     return cells
+
+
+def costs(runs: list[Run], notes: set[str]) -> list[str]:
+    """Latencies and CPU time, medians of the runs, and whether the load client was the limit."""
+    p50, p99 = (statistics.median(us) / 1000 for us in zip(*((run.p50_us, run.p99_us) for run in runs), strict=True))
+    server = statistics.median(run.server_cpu for run in runs)
+    client = statistics.median(run.client_cpu for run in runs)
+    load = f"{client:.0%}"
+    if client > BUSY > server:
+        load = f"[bold red]{load} ![/]"
+        notes.add("! the load client was the limit, not this server, which is at least this fast")
+    each = statistics.median(run.cpu_us for run in runs)
+    return [f"{p50:.2f} / {p99:.2f}", f"{server:.0%} / {load}", f"{each:.1f}"]
 
 
 VERDICTS = {True: "[green]met[/]", False: "[bold red]missed[/]", None: ""}
 
 
-def target(result: Result, peer: str) -> str:
-    if result.case.ceiling is not None:
-        return f"≤ {result.case.ceiling:,.0f}" if peer == OURS else ""
-    return f"≥ {result.case.targets[peer]:.2f}" if peer in result.case.targets else ""
+def target(case: Case, peer: str) -> str:
+    if case.ceiling is not None:
+        return f"≤ {case.ceiling:,.0f}" if peer == OURS else ""
+    return f"≥ {case.targets[peer]:.2f}" if peer in case.targets else ""
 
 
 def machine() -> dict[str, str]:
@@ -625,7 +645,7 @@ def as_json(results: list[Result], settings: dict[str, Any]) -> dict[str, Any]:
                 "ratios": ratios,
                 "target": result.case.targets.get(peer),
                 "met": result.verdict(peer),
-                "runs": [{**asdict(run), "cpu_us": run.cpu_us} for run in runs],
+                "runs": [{**asdict(run), "cpu_us": run.cpu_us, "disturbed": run.disturbed} for run in runs],
             }
         missing = {peer: why for peer, why in result.missing.items() if peer in result.case.peers}
         cases[result.case.key] = {
@@ -693,6 +713,7 @@ def main(
     raise_descriptor_limit()
     cores = Cores.available()
     os.sched_setaffinity(0, {cores.load})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: no server outlives the bench
     bench = Bench(build_load_client(), cores, seconds, warmup)
     settings = {
         "rounds": rounds,
