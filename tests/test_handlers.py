@@ -32,6 +32,16 @@ class AsynchronousCall:
         """No handler."""
 
 
+class GeneratingCall:
+    def __call__(self, *arguments: object) -> Any:
+        yield
+
+
+class AsynchronousMethod:
+    async def close(self, *arguments: object) -> None:
+        """No handler."""
+
+
 class Echo(Handlers[None]):
     made = 0
 
@@ -106,11 +116,75 @@ def test_a_value_that_cannot_be_called_is_named(value: object) -> None:
         functools.partial(asynchronous, 1),
         functools.partial(generator, 1),
         AsynchronousCall(),
+        AsynchronousCall().__call__,
+        GeneratingCall(),
+        functools.partial(AsynchronousCall(), 1),
+        functools.partial(functools.partial(GeneratingCall(), 1), 2),
+        AsynchronousMethod().close,
     ],
 )
 def test_what_would_return_before_it_ran_is_refused(handler: object) -> None:
     with pytest.raises(TypeError, match="'close' is .*plain functions"):
         HandlerTable({"close": handler})
+
+
+@pytest.mark.parametrize("handlers", [AsynchronousMethod, AsynchronousMethod()])
+def test_so_is_such_a_method(handlers: object) -> None:
+    with pytest.raises(TypeError, match="'close' is 'async def'"):
+        HandlerTable(handlers)
+
+
+def test_what_can_be_called_and_returns_is_a_handler() -> None:
+    class Called:
+        def __call__(self, *arguments: object) -> None: ...
+
+    for handler in (nothing, print, lambda socket: None, functools.partial(nothing, 1), Called(), [].append, Called):
+        assert present(HandlerTable({"open": handler})) == {"open"}
+
+
+def test_a_plain_function_is_no_set_of_handlers_yet() -> None:
+    with pytest.raises(TypeError, match="'function' as handlers has no event handler; the events are"):
+        HandlerTable(nothing)
+
+
+def test_inherited_unchanged_counts_as_absent_however_deep_the_tree() -> None:
+    class Middle(Handlers[None]):
+        def open(self, socket: Any) -> None: ...
+
+    class Leaf(Middle):
+        drain = None  # type: ignore[assignment]
+        end = Handlers.end
+
+        def close(self, socket: Any, error: BaseException | None) -> None:
+            super().close(socket, error)
+
+    assert present(HandlerTable(Leaf())) == present(HandlerTable(Leaf)) == {"open", "close"}
+
+
+def test_an_attribute_that_is_no_handler_is_named() -> None:
+    class Legacy:
+        timeout = 30  # as a socketserver handler has it
+
+        def data(self, socket: Any, data: bytes) -> None: ...
+
+    with pytest.raises(TypeError, match="'timeout' cannot be called: 30"):
+        HandlerTable(Legacy())
+
+
+def test_a_class_that_cannot_be_made_says_so_itself() -> None:
+    class Needy(Handlers[None]):
+        def __init__(self, needed: int) -> None: ...
+
+    with pytest.raises(TypeError, match="needed"):
+        HandlerTable(Needy)
+
+
+def test_the_mapping_may_change_afterwards() -> None:
+    handlers: dict[str, Any] = {"data": nothing}
+    table = HandlerTable(handlers)
+    handlers["open"] = nothing
+    del handlers["data"]
+    assert present(table) == {"data"}
 
 
 def test_replacing_takes_all_and_forgets_the_others() -> None:

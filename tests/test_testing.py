@@ -1,10 +1,18 @@
 """The pytest plugin: what it lets pass, and that it does fail for each kind of leak."""
 
+import itertools
+import re
+import socket as sockets
+import threading
+from pathlib import Path
+from typing import Any
+
 import gevent
 import gevent.event
 import pytest
 
 from greensock.testing import Dial, Leaks, Peer, Recorder, Serve, wait_until
+from program import Launch
 
 
 def test_a_condition_that_holds_is_not_waited_for() -> None:
@@ -15,6 +23,20 @@ def test_a_condition_is_noticed_when_it_comes_true() -> None:
     event = gevent.event.Event()
     gevent.spawn_later(0.01, event.set)
     wait_until(event.is_set)
+
+
+def test_what_another_thread_does_is_noticed_as_well() -> None:
+    done: list[bool] = []
+    threading.Timer(0.01, done.append, [True]).start()
+    wait_until(lambda: done)
+
+
+def test_waiting_leaves_nothing_running_when_the_condition_raises() -> None:
+    leaks = Leaks()
+    asked = itertools.count()
+    with pytest.raises(ZeroDivisionError):
+        wait_until(lambda: next(asked) > 2 and 1 / 0)
+    assert not leaks.find()
 
 
 def test_a_condition_that_never_comes_true_is_named() -> None:
@@ -79,6 +101,87 @@ def test_an_open_connection_is_a_leak(serve: Serve, dial: Dial) -> None:
     leaks.check()
 
 
+def test_a_blocked_handler_and_a_clock_are_leaks(serve: Serve, dial: Dial) -> None:
+    gate = gevent.event.Event()
+    recorder = Recorder(data=lambda socket, data: gate.wait())
+    server = serve(recorder.handlers, idle_timeout=1000)
+    leaks = Leaks()
+    peer = dial(server)
+    peer.send(b"x")
+    recorder.wait_for("data")
+    with pytest.raises(AssertionError, match="blocked handler of <Socket #(.|\n)*clock of <Socket #"):
+        leaks.check(0.02)
+    gate.set()
+    peer.close()
+    leaks.check()
+
+
+def test_parked_runners_are_no_leak(serve: Serve, dial: Dial) -> None:
+    gate = gevent.event.Event()
+    recorder = Recorder(data=lambda socket, data: gate.wait())
+    server = serve(recorder.handlers)
+    leaks = Leaks()
+    peers = [Peer(server.address) for _ in range(5)]
+    for peer in peers:
+        peer.send(b"x")
+    recorder.wait_for("data", 5)
+    gate.set()
+    for peer in peers:
+        peer.close()
+    leaks.check()
+
+
+SUITE = """
+import gevent, pytest
+
+kept = []
+
+def leak():
+    kept.extend([open("/dev/null"), gevent.spawn(gevent.sleep, 1000), gevent.get_hub().loop.timer(1000)])
+    kept[-1].start(print)
+    gevent.spawn(int, "no number").join()
+
+def test_leaks():
+    leak()
+
+def test_is_clean(): pass
+
+@pytest.mark.leaks
+def test_leaks_on_purpose():
+    leak()
+
+def test_is_clean_again(serve, dial):
+    server = serve({"data": lambda socket, data: socket.write(data)})
+    assert dial(server).exchange(b"hello") == b"hello"
+
+def test_fails(serve, dial):
+    dial(serve({"data": print}))
+    assert False
+"""
+
+RUN = """
+    import sys, pytest
+    sys.exit(pytest.main([sys.argv[1], "-p", "greensock.testing", "-c", "/dev/null", "-p", "no:cacheprovider", "-rA"]))
+"""
+
+
+def test_the_plugin_fails_what_leaks_and_nothing_else(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    status, output, _ = launch(RUN, str(tmp_path / "test_suite.py")).finish()
+    assert status == 1
+    outcomes = set(re.findall("^(PASSED|FAILED|ERROR) .*::(test_[a-z_]*)", output, re.MULTILINE))
+    assert outcomes == {
+        ("PASSED", "test_leaks"),  # the test itself
+        ("ERROR", "test_leaks"),  # what it left
+        ("PASSED", "test_is_clean"),
+        ("PASSED", "test_leaks_on_purpose"),
+        ("PASSED", "test_is_clean_again"),
+        ("FAILED", "test_fails"),
+    }
+    for leak in ("descriptor .* -> /dev/null", "greenlet <Greenlet", "1 active watchers", "hub error .*ValueError"):
+        assert re.search(leak, output), leak
+
+
 @pytest.mark.leaks
 def test_a_test_may_say_that_it_leaks() -> None:
     leaked.append(gevent.spawn(gevent.sleep, 1000))
@@ -132,3 +235,57 @@ def test_a_peer_tells_how_much_is_missing(serve: Serve, dial: Dial) -> None:
     recorder = Recorder(open=lambda socket: socket.end(b"abc"))
     with pytest.raises(EOFError, match="2 bytes are missing after 3"):
         dial(serve(recorder.handlers)).read_exactly(5)
+
+
+def test_a_recorder_handles_error_only_when_told() -> None:
+    assert "error" not in Recorder().handlers
+    assert "error" in Recorder(error=print).handlers
+
+
+def test_a_recorder_that_waits_in_vain_says_what_came_instead(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    dial(serve(recorder.handlers))
+    recorder.wait_for("open")
+    with pytest.raises(AssertionError, match=r"never came true: 2 x 'open' in \['open'\]"):
+        recorder.wait_for("open", 2, timeout=0.02)
+
+
+def test_a_peer_reads_as_it_is_told(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder(open=lambda socket: socket.end(b"abcdef"))
+    peer = dial(serve(recorder.handlers))
+    assert peer.read_exactly(2) == b"ab"
+    assert peer.read(1) == b"c"
+    assert peer.read_to_end() == b"def"
+    assert peer.address == recorder.wait_for("open")[0].remote_address
+    assert not peer.is_reset()
+
+
+def test_a_peer_can_tell_that_it_was_reset(serve: Serve, dial: Dial) -> None:
+    assert dial(serve(Recorder(open=lambda socket: socket.terminate()).handlers)).is_reset()
+
+
+def test_a_peer_with_a_small_buffer_stalls_its_server_early(serve: Serve, dial: Dial) -> None:
+    queued: list[int] = []
+
+    def write(socket: Any) -> None:
+        socket.write(bytes(4 << 20))
+        queued.append(socket.buffered)
+
+    server = serve(Recorder(open=write).handlers)
+    small, usual = dial(server, receive_buffer=4096), dial(server)
+    wait_until(lambda: len(queued) == 2)
+    assert queued[0] > queued[1]
+    assert len(small.read_exactly(4 << 20)) == len(usual.read_exactly(4 << 20))
+
+
+def test_a_peer_that_cannot_connect_leaves_no_descriptor() -> None:
+    with sockets.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and does not listen
+        with pytest.raises(ConnectionRefusedError):
+            Peer(bound.getsockname())
+
+
+def test_the_fixtures_end_what_they_started(launch: Launch, tmp_path: Path, serve: Serve, dial: Dial) -> None:
+    gate = gevent.event.Event()
+    peer = dial(serve({"data": lambda socket, data: gate.wait()}))
+    peer.send(b"blocks for ever, unless its server ends with the test")
