@@ -138,7 +138,8 @@ def test_what_can_be_called_and_returns_is_a_handler() -> None:
     class Called:
         def __call__(self, *arguments: object) -> None: ...
 
-    for handler in (nothing, print, lambda socket: None, functools.partial(nothing, 1), Called(), [].append, Called):
+    handlers: list[object] = [nothing, print, lambda socket: None, functools.partial(nothing, 1), Called(), Called]
+    for handler in handlers:
         assert present(HandlerTable({"open": handler})) == {"open"}
 
 
