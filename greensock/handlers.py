@@ -4,6 +4,7 @@ Handlers are looked up once, when they are declared, and not per connection or p
 is to refill the table in place: every socket that shares it follows at once.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -132,6 +133,8 @@ def _object_events(handlers: object) -> Iterator[tuple[str, object]]:
 def _check_handler(event: str, handler: object) -> None:
     if not callable(handler):
         raise TypeError(f"the handler of {event!r} cannot be called: {handler!r}")
+    while isinstance(handler, functools.partial):
+        handler = handler.func
     for function in (handler, getattr(handler, "__call__", None)):  # noqa: B004 - an object may be async in __call__
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(f"the handler of {event!r} is 'async def'; handlers are plain functions that may block")

@@ -262,6 +262,9 @@ class Sending(Link):
         except OSError as error:
             self._sending_failed(error)
             return
+        except BaseException as error:
+            self._give_up(error)
+            raise
         self.bytes_written += sent
         if sent == size:
             queue.size = 0
@@ -291,7 +294,15 @@ class Sending(Link):
         except OSError as error:
             self._sending_failed(error)
             return
+        except BaseException as error:
+            self._give_up(error)
+            raise
         self._flushed(before - queue.size, drained)
+
+    def _give_up(self, error: BaseException) -> None:
+        """A signal handler raised, and nobody knows how much the kernel took: what is sent again might come twice."""
+        self._because(CloseReason.HANDLER_ERROR, error)
+        self._close_now(abort=True)
 
     def _flushed(self, sent: int, drained: bool) -> None:
         """What follows from a flush, unless it was all and nobody waited for it."""

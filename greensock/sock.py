@@ -237,6 +237,7 @@ class Socket(Closing, Generic[T]):
     def _failed(self, event: str, error: BaseException) -> None:
         """A handler raised *error*. Called in the greenlet that ran it; never raises."""
         if isinstance(error, KeyboardInterrupt):
+            self._abort(CloseReason.HANDLER_ERROR, error)  # first: the main greenlet runs before this one goes on
             self._engine.interrupt_main(error)
         elif isinstance(error, SocketClosed) and error.socket is self:
             return  # an I/O failure of its own, which ``close`` will tell
@@ -254,6 +255,7 @@ class Socket(Closing, Generic[T]):
                         self._flush()
                     return
                 except KeyboardInterrupt as interrupt:
+                    self._abort(CloseReason.HANDLER_ERROR, error)
                     self._engine.interrupt_main(interrupt)
                 except BaseException as again:
                     if isinstance(again, SocketClosed) and again.socket is self:

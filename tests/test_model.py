@@ -60,9 +60,9 @@ class Writer:
     """One greenlet's writes, in the order in which they were accepted."""
 
     number: int
-    sizes: list[int] = field(default_factory=list)
     begun: int = 0
-    doubtful: int | None = None  # one that was accepted or not: what it raised may mean both
+    accepted: dict[int, int] = field(default_factory=dict)  # sizes
+    doubtful: dict[int, int] = field(default_factory=dict)  # of those that raised after they may have been accepted
 
     def record(self, size: int) -> bytes:
         self.begun += 1
@@ -136,23 +136,20 @@ class Model:
             self._accept(writer, size, socket.write)
 
     def _accept(self, writer: Writer, size: int, write: Callable[[bytes], object]) -> None:
-        begun = writer.begun
-        try:
-            write(writer.record(size))
-        except BaseException:
-            writer.begun = begun
-            raise
-        writer.sizes.append(size)
+        record = writer.record(size)
+        count = writer.begun
+        write(record)
+        writer.accepted[count] = size
 
     def _sendall(self, socket: AnySocket, size: int, writer: Writer) -> None:
+        count = writer.begun + 1
+        writer.doubtful[count] = size
         try:
             self._accept(writer, size, socket.sendall)
         except WriteQueueFull:
+            del writer.doubtful[count]
             raise
-        except BaseException:
-            if writer.doubtful is None:
-                writer.doubtful = size
-            raise
+        del writer.doubtful[count]
 
     def _end(self, socket: AnySocket, size: int, writer: Writer) -> None:
         self._accept(writer, size, socket.end) if size else socket.end()
@@ -268,8 +265,8 @@ class Model:
         assert inputs == stream(len(inputs))
         assert len(inputs) == socket.bytes_read <= self.sent
         writers = {writer.number: writer for writer in (self.handler, self.other)}
-        accepted = sum(size + _RECORD.size for writer in writers.values() for size in writer.sizes)
-        doubt = sum(writer.doubtful + _RECORD.size for writer in writers.values() if writer.doubtful is not None)
+        accepted = sum(size + _RECORD.size for writer in writers.values() for size in writer.accepted.values())
+        doubt = sum(size + _RECORD.size for writer in writers.values() for size in writer.doubtful.values())
         assert accepted <= socket.bytes_written + socket.unsent <= accepted + doubt
         received = b"".join(self.received)
         assert len(received) <= socket.bytes_written
@@ -279,19 +276,21 @@ class Model:
 
     def _check_records(self, received: bytes, writers: dict[int, Writer]) -> None:
         """Whole records up to the last, which may be cut; of each writer all, in order, up to some point."""
-        seen = dict.fromkeys(writers, 0)
+        seen: dict[int, list[int]] = {number: [] for number in writers}
         position = 0
         while len(received) - position >= _RECORD.size:
             number, count, size = _RECORD.unpack_from(received, position)
             position += _RECORD.size
-            seen[number] += 1
+            seen[number].append(count)
             writer = writers[number]
-            assert count == seen[number]
-            sizes = [*writer.sizes, *([] if writer.doubtful is None else [writer.doubtful])]
-            assert size == sizes[count - 1]
+            assert size == (writer.accepted | writer.doubtful)[count]
             payload = received[position : position + size]
             assert payload == stream(size, count)[: len(payload)]
             position += size
+        for number, counts in seen.items():
+            certain = [count for count in counts if count in writers[number].accepted]
+            assert certain == list(writers[number].accepted)[: len(certain)]
+            assert counts == sorted(set(counts))
 
 
 def play_all(plans: Sequence[Plan], serve: Serve, **options: Any) -> None:
@@ -374,12 +373,12 @@ def test_the_model_notices_what_is_wrong() -> None:
     model = Model(Plan([], [], [], True))
     writer = model.handler
     records = [writer.record(size) for size in (10, 0, 300)]
-    writer.sizes = [10, 0, 300]
+    writer.accepted = {1: 10, 2: 0, 3: 300}
     whole = b"".join(records)
     writers = {1: writer, 2: model.other}
     for end in range(len(whole) + 1):
         model._check_records(whole[:end], writers)
     wrong = [records[1], records[0] + records[2], records[0] * 2, whole[:30] + b"!" + whole[31:], whole + whole]
     for received in wrong:
-        with pytest.raises((AssertionError, IndexError)):
+        with pytest.raises((AssertionError, KeyError)):
             model._check_records(received, writers)
