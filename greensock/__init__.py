@@ -4,10 +4,14 @@ One set of handlers per server, shared by all its sockets. Handlers are plain bl
 Importing this patches nothing.
 """
 
-from .errors import SlowConsumer, SocketClosed, WriteQueueFull
+
+from .client import connect
+from .errors import FrameError, FrameTooLarge, IncompleteRead, SlowConsumer, SocketClosed, WriteQueueFull
+from .group import Group
 from .handlers import Handlers
 from .lifecycle import call_from_thread, run
 from .server import Server, listen
+from .sink import BufferSink
 from .sock import Socket
 from .state import CloseReason, SocketState
 from .stats import Stats
@@ -15,8 +19,13 @@ from .stats import Stats
 __version__ = "0.1.0"
 
 __all__ = [
+    "BufferSink",
     "CloseReason",
+    "FrameError",
+    "FrameTooLarge",
+    "Group",
     "Handlers",
+    "IncompleteRead",
     "Server",
     "SlowConsumer",
     "Socket",
@@ -25,6 +34,7 @@ __all__ = [
     "Stats",
     "WriteQueueFull",
     "call_from_thread",
+    "connect",
     "listen",
     "run",
 ]

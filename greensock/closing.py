@@ -11,7 +11,20 @@ from typing import Final
 from . import options
 from .link import CLOSED
 from .sending import CLOSING, ENDED, OPEN, Sending
-from .state import CHOKED, CLOCKED, DEAD, DRAINED, EOF_READ, FIN_SENT, FIN_WANTED, IDLE, PAUSED, CloseReason
+from .state import (
+    BY_HAND,
+    CHOKED,
+    CLOCKED,
+    DEAD,
+    DRAINED,
+    EOF_READ,
+    FIN_SENT,
+    FIN_WANTED,
+    HELD,
+    IDLE,
+    PAUSED,
+    CloseReason,
+)
 from .wire import READ_SIZE
 
 #: Reasons after which ``close`` is given no error: nothing went wrong.
@@ -45,7 +58,8 @@ class Closing(Sending):
         self._state = CLOSING
         self._writable = False
         self._stamp = None
-        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED)
+        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED | HELD | BY_HAND)
+        self._leave_rooms()
         if self._flags & DEAD or (self._flags & FIN_SENT and self._flags & EOF_READ):
             self._close_now()
             return

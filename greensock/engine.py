@@ -120,9 +120,9 @@ class Engine:
         self.timed: set[Any] = set()
         #: what has watchers on this hub: its ``_stop_in_child()`` is called in the child of a fork
         self.on_fork: weakref.WeakSet[Any] = weakref.WeakSet()
-        #: the servers of this hub, for ``greensock.run()``, which waits for ``released`` to look again
-        self.servers: weakref.WeakSet[Any] = weakref.WeakSet()
-        #: those of them that listen or have connections: a paused one has no watcher that would keep it and its server
+        #: the servers and clients of this hub, for ``greensock.run()``, which waits for ``released`` to look again
+        self.owners: weakref.WeakSet[Any] = weakref.WeakSet()
+        #: those of them that listen or have connections: a paused one has no watcher that would keep it and its owner
         self.kept: set[Any] = set()
         self.released = Event()
         self._parked: list[greenlet] = []

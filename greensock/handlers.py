@@ -7,7 +7,7 @@ is to refill the table in place: every socket that shares it follows at once.
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     from .sock import Socket
@@ -106,6 +106,14 @@ class HandlerTable:
             _check_handler(event, handler)
         for event in EVENTS:
             setattr(self, event, found.get(event))
+
+    @classmethod
+    def of_nothing(cls) -> Self:
+        """A table without any handler, for a socket that its user drives by hand."""
+        table = cls.__new__(cls)
+        for event in EVENTS:
+            setattr(table, event, None)
+        return table
 
     def replace(self, other: "HandlerTable") -> None:
         """Take over all handlers of *other*, at once. Events that it does not name are gone."""

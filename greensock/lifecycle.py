@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import gevent
 
+from .draining import Draining
 from .engine import Engine
 from .options import seconds
 from .server import Server
@@ -35,12 +36,12 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
     interrupts = 0
     drained = False
 
-    def targets() -> list[Server]:
-        return list(servers or engine.servers)
+    def targets() -> list[Draining]:
+        return list(servers or engine.owners)
 
     def drain() -> None:
         nonlocal drained
-        gevent.joinall([gevent.spawn(server.stop, timeout, close_active=True) for server in targets()])
+        gevent.joinall([gevent.spawn(owner.stop, timeout, close_active=True) for owner in targets()])
         drained = True
         engine.released.set()
 
@@ -53,7 +54,7 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
             engine.released.set()
 
     with _handling({signal.SIGTERM: drain, signal.SIGINT: interrupt} if signals else {}):
-        while not drained and any(server._holds_run() for server in targets()):
+        while not drained and any(owner._holds_run() for owner in targets()):
             engine.released.clear()
             engine.released.wait()
             if interrupts > 1:

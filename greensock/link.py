@@ -3,6 +3,7 @@
 What reads, what writes and what calls handlers are layers above: ``sending``, ``closing``, ``sock``.
 """
 
+import weakref
 from collections.abc import Callable
 from errno import EPIPE
 from time import monotonic
@@ -15,8 +16,10 @@ from .state import (
     CLOCKED,
     DRAINED,
     GONE,
+    HELD,
     IDLE,
     OPENING,
+    OVER,
     PENDING,
     STOPPING,
     STRAY,
@@ -56,6 +59,7 @@ class Link:
         "_progress",
         "_queue",
         "_reader",
+        "_rooms",
         "_running",
         "_shared",
         "_stamp",
@@ -80,10 +84,10 @@ class Link:
         self._counters = shared.counters
         self._table = shared.table
         self._flags = OPENING
-        self._state = SocketState.OPEN
-        self._writable = True
+        self._state = SocketState.CONNECTING
+        self._writable = False
         self._queue = WriteQueue(options.high_water_mark, options.low_water_mark)
-        self._reader: Any = engine.loop.io(wire.fileno(), READ)
+        self._reader: Any = None
         self._writer: Any = None  # made when the kernel first refuses bytes
         self._running: Any = None
         self._own: Any = None
@@ -94,6 +98,7 @@ class Link:
         self._counted = 0  # of the queued bytes, those that the server's counter knows
         self._corks = 0
         self._waiters: list[Any] | None = None
+        self._rooms: set[Any] | None = None  # the groups that it is in
         self._local_address: Any = shared.local_address
         self._error: BaseException | None = None
         #: Why the connection ended, or None while it has not. See :class:`greensock.CloseReason`.
@@ -106,6 +111,15 @@ class Link:
         self.unsent = 0
         shared.alive += 1
         shared.referenced += 1
+        if wire.fileno() >= 0:
+            self._connected(wire)
+
+    def _connected(self, wire: Plain) -> None:
+        """From now on there is a connection, *wire*."""
+        self._reader = self._engine.loop.io(wire.fileno(), READ)
+        self._wire = wire
+        self._state = SocketState.OPEN
+        self._writable = True
 
     # -- asking the engine ---------------------------------------------------------------------------
 
@@ -131,6 +145,8 @@ class Link:
         if flags & WAITING:
             self._flags = flags & ~WAITING
             self._watch()
+        elif flags & HELD and not flags & UNREADABLE:
+            self._serve_next_turn()
 
     # -- watchers ------------------------------------------------------------------------------------
 
@@ -140,6 +156,12 @@ class Link:
             reader = self._reader
             if not reader.active:
                 reader.start(self._engine.ready.append, self)
+            if self._flags & HELD and self._running is None and self._engine.current is not self:
+                self._serve_next_turn()
+
+    def _serve_next_turn(self) -> None:
+        """Have what is held delivered after the loop has looked at the other sockets."""
+        self._engine.loop.run_callback(self._engine.schedule, self)
 
     def _pause_watcher(self) -> None:
         if self._state is not CLOSED:
@@ -157,6 +179,29 @@ class Link:
         self._reader.stop()
         if self._writer is not None:
             self._writer.stop()
+
+    # -- rooms ---------------------------------------------------------------------------------------
+
+    def _enter_room(self, group: Any) -> bool:
+        """Become a member of *group*, whose members leave by themselves. Not when the end has come."""
+        if self._state not in (SocketState.OPEN, SocketState.ENDED):
+            return False
+        if self._rooms is None:
+            self._rooms = set()
+        self._rooms.add(weakref.ref(group, self._rooms.discard))
+        return True
+
+    def _leave_room(self, group: Any) -> None:
+        if self._rooms is not None:
+            self._rooms.discard(weakref.ref(group))
+
+    def _leave_rooms(self) -> None:
+        """Groups have no use for what takes no more bytes."""
+        rooms, self._rooms = self._rooms, None
+        for reference in rooms or ():
+            group = reference()
+            if group is not None:
+                group.discard(self)
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -181,6 +226,7 @@ class Link:
             self._wire.abort()
         else:
             self._wire.close()
+        self._leave_rooms()
         if self in self._shared.sockets:
             self._shared.sockets.remove(self)
             self._counters.bytes_read += self.bytes_read
@@ -191,9 +237,17 @@ class Link:
         if self._queue.size or self._waiters:
             self._drop_queue()
         self._flags &= ~(
-            STRAY | DRAINED | IDLE | STOPPING | WAITING | CLOCKED
+            STRAY | DRAINED | IDLE | STOPPING | WAITING | CLOCKED | HELD
         )  # nothing but the close is delivered now
         self._ask_for(GONE)
+
+    def _never_connected(self) -> None:
+        """Connecting has failed: the end, without any event."""
+        self._state = CLOSED
+        self._flags = (self._flags | OVER) & ~PENDING
+        self._shared.alive -= 1
+        self._shared.referenced -= 1
+        self._shared.on_gone()
 
     def _leave_to_parent(self) -> None:
         """After a fork, in the child: neither read, send nor end what the parent reads, sends and ends.

@@ -54,10 +54,12 @@ class Options:
     no_delay: bool = True
     #: Peers that vanished without a word are found in minutes, not in the two hours of tcp(7).
     keepalive: float | None = 60.0
+    #: Bytes as they come, unless a framing makes messages of them: see :mod:`greensock.framing`.
+    framing: Any = None
 
     @classmethod
-    def of(cls, given: Mapping[str, object]) -> Self:
-        """The options *given* by name, the rest by default.
+    def of(cls, given: Mapping[str, object], *, connecting: bool = False) -> Self:
+        """The options *given* by name, the rest by default; when *connecting*, only those that a client has.
 
         A default gives way to what was given: alone, a high-water mark below the default low one lowers that to
         a quarter of it, and one above the default ``max_buffered`` raises that; likewise the other way round.
@@ -67,8 +69,8 @@ class Options:
             ValueError: a value that cannot be, or marks that contradict each other; the message names them.
         """
         for name in given:
-            if name not in _CHECKS:
-                raise _unknown(name)
+            if name not in _CHECKS or (connecting and name in _LISTENING):
+                raise _unknown(name, connecting)
         values: dict[str, Any] = {name: _CHECKS[name](name, value) for name, value in given.items()}
         values.update(_marks(values))
         return cls(**values)
@@ -142,6 +144,15 @@ def _slow_consumer(name: str, value: object) -> str:
     return value
 
 
+def _framing(name: str, value: object) -> object:
+    wanted = "a framing such as greensock.framing.Lines(), with decoder() and encode(message), or None"
+    if isinstance(value, type):
+        raise _bad(name, f"{wanted}; this is a class, which has to be called", value)
+    if value is not None and not all(callable(getattr(value, part, None)) for part in ("decoder", "encode")):
+        raise _bad(name, wanted, value)
+    return value
+
+
 _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "backlog": _at_least(1),
     "reuse_port": flag,
@@ -158,7 +169,11 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "allow_half_open": flag,
     "no_delay": flag,
     "keepalive": keepalive,
+    "framing": _framing,
 }
+
+#: Options of what listens, which mean nothing to what connects.
+_LISTENING: Final = frozenset({"backlog", "reuse_port", "ipv6_only", "max_connections"})
 
 
 def _marks(given: Mapping[str, Any]) -> dict[str, int]:
@@ -186,10 +201,13 @@ def _marks(given: Mapping[str, Any]) -> dict[str, int]:
     return marks
 
 
-def _unknown(name: str) -> TypeError:
-    near = difflib.get_close_matches(str(name), _CHECKS, n=1)
+def _unknown(name: str, connecting: bool) -> TypeError:
+    known = [option for option in _CHECKS if not (connecting and option in _LISTENING)]
+    if name in _CHECKS:
+        return TypeError(f"option {name!r} is for listening. The options of connect() are {', '.join(known)}")
+    near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return TypeError(f"unknown option {name!r}{hint} The options are {', '.join(_CHECKS)}")
+    return TypeError(f"unknown option {name!r}{hint} The options are {', '.join(known)}")
 
 
 def _bad(name: str, expected: str, value: object) -> ValueError:

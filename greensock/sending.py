@@ -18,6 +18,7 @@ from .engine import get_ident
 from .errors import SlowConsumer, WriteQueueFull
 from .link import CLOSED, Link
 from .state import (
+    BY_HAND,
     CHOKED,
     CLOCKED,
     DEAD,
@@ -127,6 +128,18 @@ class Sending(Link):
         if self._engine.current is not self:
             self._send_soon()
         return True
+
+    def write_message(self, message: Any) -> bool:
+        """:meth:`write` *message* as the socket's framing encodes it.
+
+        Raises:
+            ValueError: no decoder would give this message back, says the framing; nothing was queued.
+            TypeError: the socket has no framing, or its framing takes no such message.
+        """
+        framing = self._shared.options.framing
+        if framing is None:
+            raise TypeError("write_message() needs the option framing=, of listen() or connect()")
+        return self.write(framing.encode(message))
 
     def sendall(self, data: Writable) -> None:
         """:meth:`write`, corked or not, then block this greenlet while the queue is over its high-water mark.
@@ -359,7 +372,7 @@ class Sending(Link):
         if self._writer is not None:
             self._writer.stop()
         self._drop_queue()
-        if self._state is CLOSING or self._flags & (PAUSED | EOF_READ):
+        if self._state is CLOSING or self._flags & (PAUSED | EOF_READ | BY_HAND):
             self._close_now()
         else:
             self._watch()

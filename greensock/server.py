@@ -1,21 +1,15 @@
 """The server: its connections, their handlers and their end; and ``listen``, which makes one."""
 
-import math
 from collections.abc import Collection, Iterator
-from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
 
-import gevent
-from gevent.event import Event
-from greenlet import getcurrent
-
 from .accepting import Acceptor
+from .draining import Draining, deadline_of
 from .handlers import HandlerTable
 from .options import Options
 from .shared import Shared
 from .sock import Socket
-from .state import CloseReason
 from .stats import Stats
 
 #: How long leaving a ``with server`` block lets the connections drain, in seconds.
@@ -43,7 +37,7 @@ def listen(address: object, handlers: object, *, data: Any = None, **options: An
     return server
 
 
-class Server(Acceptor):
+class Server(Draining, Acceptor):
     """A listening socket and the connections it has accepted.
 
     Every option of :func:`listen` is an attribute to read. The rest of gevent's StreamServer is there as well:
@@ -56,12 +50,10 @@ class Server(Acceptor):
 
     def __init__(self, address: object, handlers: object, *, data: Any = None, **options: Any) -> None:
         self._referenced = True
-        self._waiting = 0  # calls of stop() that wait
-        self._changed = Event()
         #: Anything you want to keep with the server.
         self.data = data
         super().__init__(address, HandlerTable(handlers), Options.of(options))
-        self._engine.servers.add(self)
+        self._engine.owners.add(self)
 
     # -- starting and stopping -----------------------------------------------------------------------
 
@@ -73,7 +65,7 @@ class Server(Acceptor):
     def close(self) -> None:
         """Stop accepting and close the listening socket, at once. Connections live on."""
         super().close()
-        if "_changed" in self.__dict__:  # not when construction has failed
+        if "_shared" in self.__dict__:  # not when construction has failed
             self._on_change()
 
     def stop(self, timeout: float | None = None, *, close_active: bool = False) -> None:
@@ -91,55 +83,11 @@ class Server(Acceptor):
         Raises:
             TypeError, ValueError: *timeout* is no number (a bool is none), or negative.
         """
-        if timeout is not None:
-            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-                raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
-            if not 0 <= timeout < math.inf:
-                raise ValueError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = deadline_of(timeout)
         self._accept_backlog()
         self.close()
-        self._let_a_turn_pass()
-        if close_active:
-            for socket in self._shared.live_sockets():
-                socket._stop()
-        if deadline is not None:
-            self._wait_until_quiet(deadline)
-            self._terminate_all()
-
-    def _let_a_turn_pass(self) -> None:
-        """Have ``open`` run for what was just accepted."""
-        if getcurrent() is not self._engine.hub:
-            gevent.sleep(0)
-
-    def _wait_until_quiet(self, deadline: float) -> None:
-        own = len(self._sockets_with_handler_in(getcurrent()))
-        self._waiting += 1
-        try:
-            while self._shared.alive > own:
-                self._shared.watched = True
-                self._changed.clear()
-                if not self._changed.wait(max(0.0, deadline - monotonic())):
-                    return
-        finally:
-            self._waiting -= 1
-
-    def _terminate_all(self) -> None:
-        me = getcurrent()
-        spared = self._sockets_with_handler_in(me)
-        for socket in self._shared.live_sockets():
-            if socket not in spared:
-                socket._abort(CloseReason.STOPPED, None)
-        for socket in [socket for socket in self._engine.blocked if socket._shared is self._shared]:
-            if socket not in spared:
-                gevent.kill(socket._running)
-        for _ in range(3):  # for the killed handlers to end and for ``close`` to be delivered
-            if self._shared.alive > len(spared):
-                self._let_a_turn_pass()
-
-    def _sockets_with_handler_in(self, greenlet: Any) -> list["Socket[Any]"]:
-        """The socket whose handler *greenlet* runs, if it is one of ours: nobody can wait for himself."""
-        return [s for s in self._engine.blocked if s._running is greenlet and s._shared is self._shared]
+        self._let_a_turn_pass()  # for ``open`` to run for what was just accepted
+        self._drain(deadline, close_active=close_active)
 
     def _on_gone(self) -> None:
         """A socket of this server has had its last event, or is no longer referenced."""
@@ -147,12 +95,8 @@ class Server(Acceptor):
         self._shared.watched = self._full or self._waiting > 0
         self._on_change()
 
-    def _on_change(self) -> None:
-        self._changed.set()
-        if self.closed and not self._shared.alive:
-            self._engine.kept.discard(self)
-        if not self._holds_run():
-            self._engine.released.set()
+    def _has_ended(self) -> bool:
+        return self.closed and not self._shared.alive
 
     def __enter__(self) -> Self:
         return self
@@ -208,7 +152,7 @@ class Server(Acceptor):
         self._on_change()
 
     def _holds_run(self) -> bool:
-        return self._shared.referenced > 0 or (self.started and self._referenced)
+        return super()._holds_run() or (self.started and self._referenced)
 
     def __repr__(self) -> str:
         what = "listening" if self.started else "stopped"

@@ -41,7 +41,7 @@ class Shared:
         self.stop_reading_when_over = stop_reading_when_over
         self.on_gone = on_gone
         #: sockets whose ``open`` has begun and whose descriptor is open
-        self.sockets: set[Socket[Any]] = set()
+        self.sockets: set[Any] = set()
         #: sockets that exist: from before ``open`` until after ``close``
         self.alive = 0
         #: those of them that ``greensock.run()`` waits for

@@ -61,7 +61,8 @@ PENDING: Final = OPENING | STRAY | DRAINED | IDLE | STOPPING | GONE
 PAUSED: Final = 1 << 6  # pause()
 CHOKED: Final = 1 << 7  # its own queue is over the high-water mark
 EOF_READ: Final = 1 << 8  # the peer's FIN was read
-UNREADABLE: Final = OPENING | PAUSED | CHOKED | EOF_READ | GONE
+BY_HAND: Final = 1 << 20  # in blocking style: its user's greenlet reads
+UNREADABLE: Final = OPENING | PAUSED | CHOKED | EOF_READ | GONE | BY_HAND
 
 # The writing side.
 FIN_WANTED: Final = 1 << 9  # FIN follows the last queued byte
@@ -77,6 +78,11 @@ LATE: Final = 1 << 13  # in the engine's list of sockets to send at the end of t
 TOLD_TO_STOP: Final = 1 << 14  # ``socket.stopping``
 UNREFERENCED: Final = 1 << 15  # unref()
 OVER: Final = 1 << 16  # ``close`` has run
+FRAMED: Final = 1 << 21  # messages are delivered, not what a read happens to give
+HELD: Final = 1 << 22  # messages of the last read wait to be delivered
 
 #: With any of these a readable socket is not simply read.
-CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD
+CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD | FRAMED
+
+#: With any of these it has to be asked whether the next message of a read may be delivered.
+UNDECIDED: Final = UNREADABLE | FIN_WANTED | FIN_SENT | DEAD

@@ -20,16 +20,25 @@ PACKAGE = Path(greensock.__file__).parent
 
 FLOORS = {
     0: ["errors", "state"],  # words
-    1: ["address", "options", "writequeue", "handlers", "stats", "log"],  # pure: no I/O, tested without a socket
-    2: ["wire", "net", "engine"],  # the wire
-    3: ["shared", "link", "sending", "closing", "sock"],  # one connection
-    4: ["accepting", "server"],  # many
-    5: ["lifecycle"],  # around
+    1: [
+        "address",
+        "options",
+        "writequeue",
+        "handlers",
+        "stats",
+        "log",
+        "framing",
+        "sink",
+    ],  # pure: no I/O, tested without a socket
+    2: ["wire", "net", "dialing", "engine"],  # the wire
+    3: ["shared", "link", "sending", "closing", "events", "receiving", "sock"],  # one connection
+    4: ["draining", "accepting", "server", "client"],  # many
+    5: ["group", "lifecycle"],  # around
     6: ["__init__", "testing"],  # doors
 }
 
 #: May be named in annotations above their floor: what a handler is given is a socket.
-ONLY_FOR_TYPES = {("handlers", "sock"), ("shared", "sock")}
+ONLY_FOR_TYPES = {("handlers", "sock"), ("shared", "sock"), ("draining", "sock")}
 
 #: What does I/O, waits, or needs a loop.
 IMPURE = {

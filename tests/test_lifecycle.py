@@ -109,7 +109,7 @@ def test_a_server_that_nobody_holds_serves_on(dial: Dial) -> None:
     waiting = running()
     assert waiting.ready(), "nothing listens yet"
     greensock.listen(("127.0.0.1", 0), {"data": data})
-    (server,) = [server for server in Engine.of_this_hub().servers if server.started]
+    (server,) = [server for server in Engine.of_this_hub().owners if server.started]
     waiting = running()
     peer = dial(server)
     del server

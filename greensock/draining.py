@@ -1,0 +1,102 @@
+"""How the connections of one owner end together: told to stop, waited for, and then terminated."""
+
+import math
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from greenlet import getcurrent
+
+from .engine import Engine
+from .shared import Shared
+from .sock import Socket
+from .state import CloseReason
+
+
+def deadline_of(timeout: object) -> float | None:
+    """When *timeout* seconds from now are over, by ``time.monotonic``; None: there is no deadline.
+
+    Raises:
+        TypeError, ValueError: *timeout* is no number (a bool is none), or negative.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
+    return monotonic() + timeout
+
+
+class Draining:
+    """What owns connections, as ``greensock.run()`` and ``stop()`` see it: a server, or one client."""
+
+    _engine: Engine
+    _shared: Shared
+    _waiting = 0  # calls that wait for connections to go
+    _changed: Event | None = None
+
+    def stop(self, timeout: float | None = None, *, close_active: bool = False) -> None:
+        """Have the connections end: see :meth:`greensock.Server.stop`."""
+        self._drain(deadline_of(timeout), close_active=close_active)
+
+    def _drain(self, deadline: float | None, *, close_active: bool) -> None:
+        """Have the connections end: all of them by the *deadline*, if there is one."""
+        if close_active:
+            for socket in self._shared.live_sockets():
+                socket._stop()
+        if deadline is not None:
+            self._wait_until_quiet(deadline)
+            self._terminate_all()
+
+    def _let_a_turn_pass(self) -> None:
+        if getcurrent() is not self._engine.hub:
+            gevent.sleep(0)
+
+    def _wait_until_quiet(self, deadline: float) -> None:
+        own = len(self._sockets_with_handler_in(getcurrent()))
+        if self._changed is None:
+            self._changed = Event()
+        self._waiting += 1
+        try:
+            while self._shared.alive > own:
+                self._shared.watched = True
+                self._changed.clear()
+                if not self._changed.wait(max(0.0, deadline - monotonic())):
+                    return
+        finally:
+            self._waiting -= 1
+
+    def _terminate_all(self) -> None:
+        me = getcurrent()
+        spared = self._sockets_with_handler_in(me)
+        for socket in self._shared.live_sockets():
+            if socket not in spared:
+                socket._abort(CloseReason.STOPPED, None)
+        for socket in [socket for socket in self._engine.blocked if socket._shared is self._shared]:
+            if socket not in spared:
+                gevent.kill(socket._running)
+        for _ in range(3):  # for the killed handlers to end and for ``close`` to be delivered
+            if self._shared.alive > len(spared):
+                self._let_a_turn_pass()
+
+    def _sockets_with_handler_in(self, greenlet: Any) -> list[Socket[Any]]:
+        """The socket whose handler *greenlet* runs, if it is one of ours: nobody can wait for himself."""
+        return [s for s in self._engine.blocked if s._running is greenlet and s._shared is self._shared]
+
+    def _on_change(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+        if self._has_ended():
+            self._engine.kept.discard(self)
+        if not self._holds_run():
+            self._engine.released.set()
+
+    def _has_ended(self) -> bool:
+        """Whether there is nothing left to keep it for."""
+        return not self._shared.alive
+
+    def _holds_run(self) -> bool:
+        """Whether ``greensock.run()`` has to wait for it."""
+        return self._shared.referenced > 0

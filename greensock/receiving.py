@@ -1,0 +1,240 @@
+"""The reading half of a socket: what the kernel has, delivered as bytes or as messages.
+
+With a framing one read may give many messages. They are held here and delivered one by one, so that a handler
+that pauses, closes or reloads, or whose queue is full, has its way before the next one.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import length_hint
+from typing import Any, Final
+
+from .errors import FrameError
+from .events import Events
+from .link import CLOSED
+from .sending import CLOSING, ENDED, OPEN, reason_of
+from .shared import Shared
+from .state import (
+    CAREFUL,
+    DEAD,
+    EOF_READ,
+    FIN_SENT,
+    FRAMED,
+    HELD,
+    PAUSED,
+    PENDING,
+    UNDECIDED,
+    UNREADABLE,
+    CloseReason,
+)
+from .wire import READ_SIZE, SMALL_READ, Plain
+
+#: So many messages of one socket are delivered before others have their turn: a read of 120,000 bytes may hold as many.
+MESSAGES_PER_TURN: Final = 256
+
+
+class Frames:
+    """The messages of one connection, between the kernel and its handlers.
+
+    Resource handling: holds the messages of one read until they are delivered, and in the decoder what there
+    is of an unfinished one.
+    """
+
+    __slots__ = ("decoder", "failure", "messages")
+
+    def __init__(self, decoder: Any) -> None:
+        self.decoder = decoder
+        #: those that were not delivered yet
+        self.messages: Iterator[Any] = iter(())
+        #: what came after them, if that was no message
+        self.failure: Exception | None = None
+
+    def feed(self, data: bytes) -> int:
+        """Decode *data*: how many messages that makes."""
+        messages: Sequence[Any]
+        try:
+            messages = self.decoder.feed(data)
+        except FrameError as error:
+            messages, error.messages = error.messages, ()
+            self.failure = error
+        except Exception as error:
+            messages = ()
+            self.failure = error
+        self.messages = iter(messages)
+        return len(messages)
+
+
+class Receiving(Events):
+    """Reads, and the delivery of what was read."""
+
+    __slots__ = ("_frames", "_read_size")
+
+    def __init__(self, wire: Plain, shared: Shared, remote_address: Any) -> None:
+        super().__init__(wire, shared, remote_address)
+        self._read_size = READ_SIZE
+        self._frames: Frames | None = None
+        if shared.options.framing is not None:
+            self._flags |= FRAMED
+
+    # -- what a runner does --------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        if self._flags & CAREFUL and self._serve_carefully():
+            return
+        size = self._read_size
+        try:
+            data = self._wire.read(size)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._reading_failed(error)
+            return
+        if data:
+            got = len(data)
+            if (got < SMALL_READ) is (size != SMALL_READ):
+                data = self._adapt(data)
+                got = len(data)
+            self.bytes_read += got
+            self._counters.messages_read += 1
+            handler = self._table.data
+            if handler is not None:
+                handler(self, data)
+        else:
+            self._end_of_input()
+        if self._queue.size and not self._corks:
+            self._flush()
+
+    def _adapt(self, data: bytes) -> bytes:
+        """*data* says that the other size of reads is the better one now: what to deliver of it."""
+        if self._read_size != SMALL_READ:
+            self._read_size = SMALL_READ
+            return data
+        self._read_size = READ_SIZE
+        try:
+            return data + self._wire.read(READ_SIZE)  # so that what came together is delivered together
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._sending_failed(error)  # it comes only once; what the kernel still has is read to the end
+        return data
+
+    def _serve_carefully(self) -> bool:
+        """Do what is due before or instead of a plain read. False if there is no such thing."""
+        flags = self._flags
+        if flags & PENDING:
+            self._deliver_event()
+        elif self._state is CLOSED:
+            pass
+        elif flags & UNREADABLE:
+            self._reader.stop()
+        elif self._state is CLOSING:
+            self._discard()
+        elif flags & FRAMED:
+            self._serve_messages()
+        else:
+            return False
+        return True
+
+    def _end_of_input(self) -> None:
+        """The peer's FIN was read, and all before it was delivered."""
+        self._flags |= EOF_READ
+        self._reader.stop()
+        if self._is_cut_off():
+            return
+        if self._flags & DEAD:
+            self._close_now()  # sending has failed; this was the rest of what could be read
+        elif self._state is ENDED:
+            if self._flags & FIN_SENT:
+                self._close_now()
+        elif self._shared.options.allow_half_open:
+            self._emit("end")
+        else:
+            self._because(CloseReason.EOF, None)
+            self._emit("end")
+            self._close(CloseReason.EOF, None)
+
+    def _reading_failed(self, error: OSError) -> None:
+        error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
+        self._because(reason_of(error), error)
+        self._close_now()
+
+    # -- messages ------------------------------------------------------------------------------------
+
+    def _serve_messages(self) -> None:
+        if self._flags & HELD or self._read_messages():
+            self._deliver_messages()
+        if self._queue.size and not self._corks:
+            self._flush()
+
+    def _read_messages(self) -> bool:
+        """Read and decode. Whether there is something to deliver."""
+        frames = self._frames
+        if frames is None:
+            frames = self._frames = Frames(self._shared.options.framing.decoder())
+        try:
+            data = self._wire.read(READ_SIZE)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._reading_failed(error)
+            return False
+        if not data:
+            self._end_of_input()
+            return False
+        self.bytes_read += len(data)
+        count = frames.feed(data)
+        self._counters.messages_read += count
+        if not count and frames.failure is None:
+            return False
+        self._flags |= HELD
+        return True
+
+    def _deliver_messages(self) -> None:
+        frames = self._frames
+        assert frames is not None
+        for message in islice(frames.messages, MESSAGES_PER_TURN):
+            handler = self._table.data
+            if handler is not None:
+                handler(self, message)
+            if self._flags & UNDECIDED and not self._may_deliver():
+                return
+        if length_hint(frames.messages):
+            return  # the engine comes back for the rest
+        self._flags &= ~HELD
+        failure, frames.failure = frames.failure, None
+        if failure is not None:
+            self._framing_failed(failure)
+
+    def _may_deliver(self) -> bool:
+        return not self._flags & UNREADABLE and (self._state is OPEN or self._state is ENDED)
+
+    def _is_cut_off(self) -> bool:
+        """The peer has ended: whether that was inside a message, which then is told."""
+        if self._frames is not None and not self._flags & DEAD:
+            try:
+                self._frames.decoder.close()
+            except Exception as error:
+                self._framing_failed(error)
+                return True
+        return False
+
+    # -- users ----------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop the delivery of ``data``. What the peer sends waits in the kernel, and then in the peer.
+
+        A FIN or a reset is noticed only after :meth:`resume`, by a write, or by a timeout.
+        """
+        self._check_thread()
+        if self._state is OPEN or self._state is ENDED:
+            if self._flags & DEAD:
+                self._close_now()  # no write will tell of the end any more, nor will ``drain`` come to resume it
+                return
+            self._flags |= PAUSED
+            self._reader.stop()
+
+    def resume(self) -> None:
+        """Deliver ``data`` again."""
+        self._check_thread()
+        self._flags &= ~PAUSED
+        self._watch()
