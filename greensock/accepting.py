@@ -122,13 +122,18 @@ class Acceptor(StreamServer):
 
     def _do_read(self) -> None:
         """The listener is readable. Runs in the hub: makes sockets, calls no user code."""
-        for _ in range(self.max_accept):
-            if self.full():
-                self.stop_accepting()
-                self._full = self._shared.watched = True
-                return
-            if not self._accept_one():
-                return
+        try:
+            for _ in range(self.max_accept):
+                if self.full():
+                    self.stop_accepting()
+                    self._full = self._shared.watched = True
+                    return
+                if not self._accept_one():
+                    return
+        except BaseException:  # of a signal: gevent stops the watcher whose callback raises
+            self.stop_accepting()
+            self.loop.run_callback(self._start_accepting_if_started)
+            raise
 
     def _accept_one(self) -> bool:
         """Accept a connection, or see why there is none. Whether to go on at once."""

@@ -111,7 +111,7 @@ class Engine:
         self.pid = os.getpid()
         self.ready: deque[Any] = deque()
         #: sockets that other greenlets wrote to since the last turn
-        self.dirty: list[Any] = []
+        self.dirty: deque[Any] = deque()
         #: the socket whose handler runs in this turn and has not blocked
         self.current: Any = None
         #: sockets whose handler has blocked
@@ -222,27 +222,30 @@ class Engine:
                         socket._own = None
                         runner = self._parked.pop() if self._parked else Runner(self._run, self.hub)
                     runner.switch()
-                    left = self.current
-                    if left is not None:  # its handler has blocked: send what it wrote so far
-                        self.current = None
-                        left._running = runner
-                        left._flags |= BUSY
-                        self.blocked.add(left)
-                        left._send_late()
-                if self.dirty:
-                    dirty, self.dirty = self.dirty, []
-                    for socket in dirty:
-                        socket._send_late()
+                    if self.current is not None:
+                        self._leave_behind(runner)
+                while self.dirty:
+                    self.dirty.popleft()._send_late()
                 if self._sweep_due:
                     self._sweep()  # only now: every socket that had bytes to read has read them
                 if not ready:
                     break
         finally:
             self._turning = False
-            if ready:
+            if self.current is not None and not runner.dead:  # a signal raised between the switch and what follows it
+                self._leave_behind(runner)
+            if ready or self.dirty:
                 self.wake()
             if len(self._parked) < self._least_parked:
                 self._least_parked = len(self._parked)
+
+    def _leave_behind(self, runner: greenlet) -> None:
+        """The handler that *runner* runs has blocked: send what it wrote so far, and go on without it."""
+        socket, self.current = self.current, None
+        socket._running = runner
+        socket._flags |= BUSY
+        self.blocked.add(socket)
+        socket._send_late()
 
     def _run(self) -> None:
         """A runner. Serves ready sockets until there are none, parks, and again when switched to.
@@ -315,6 +318,9 @@ class Engine:
                 except GreenletExit:
                     self._forget(getcurrent())
                     return
+                except KeyboardInterrupt:  # a signal came while it was switched to: by the hub to the main greenlet
+                    self._forget(getcurrent())
+                    raise
                 except BaseException as error:  # by a Timeout that a handler left running
                     if mine is None:
                         self._forget(getcurrent())

@@ -3,7 +3,9 @@
 import contextvars
 import itertools
 import logging
+import shutil
 import signal
+import subprocess
 import threading
 import weakref
 from contextlib import ExitStack
@@ -258,11 +260,20 @@ def test_a_log_that_is_broken_harms_no_other_connection(
 
 
 INTERRUPTED = """
-    import gevent, greensock
+    import sys, gevent, greensock
 
-    server = greensock.listen(("127.0.0.1", 0), {"data": lambda socket, data: socket.write(data)})
+    def data(socket, data):
+        if data.startswith(b"late"):
+            gevent.spawn(socket.write, data)  # which the hub sends, and no runner
+        elif data.startswith(b"block"):
+            gevent.sleep(0)
+            socket.write(data)
+        else:
+            socket.write(data)
+
+    server = greensock.listen(("127.0.0.1", 0), {"data": data})
     print(server.port, flush=True)
-    for number in range(1, 21):
+    for number in range(1, int(sys.argv[1]) + 1):
         try:
             gevent.sleep(1000)
         except KeyboardInterrupt:
@@ -274,7 +285,7 @@ INTERRUPTED = """
 
 def test_an_interrupt_anywhere_under_load_reaches_main_and_repeats_no_byte(launch: Launch) -> None:
     """Python raises it wherever it happens to be: in the engine, in a handler, behind a send that was made."""
-    program = launch(INTERRUPTED)
+    program = launch(INTERRUPTED, "20")
     address = ("127.0.0.1", int(program.line()))
     lost = 0
     done = gevent.event.Event()
@@ -308,6 +319,47 @@ def test_an_interrupt_anywhere_under_load_reaches_main_and_repeats_no_byte(launc
             gevent.joinall(loads, 10, raise_error=True)
     assert program.line() == "left 0"
     assert lost <= 19, "an interrupt harms one connection at most"
+
+
+def interrupting(call: str, when: str) -> tuple[str, ...]:
+    """A command that makes a program be interrupted in the middle of a system call."""
+    command = ("strace", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=SIGINT:when={when}")
+    if shutil.which("strace") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("strace cannot inject signals here")
+    return command
+
+
+@pytest.mark.parametrize("way", [b"at once", b"late", b"block"])
+@pytest.mark.parametrize("call", ["sendto", "recvfrom"])
+def test_an_interrupt_in_a_system_call_ends_that_connection_and_repeats_no_byte(
+    call: str, way: bytes, launch: Launch
+) -> None:
+    program = launch(INTERRUPTED, "1", wrapper=interrupting(call, "3"))
+    address = ("127.0.0.1", int(program.line()))
+    with Peer(address) as one, Peer(address) as other:
+        for message in (way + b" 1", way + b" 2"):
+            assert one.exchange(message) == message
+        one.send(way + b" 3")
+        try:
+            rest = one.read_to_end()
+        except ConnectionResetError:
+            rest = b""
+        assert rest in (b"", way + b" 3"), "never twice"
+        assert program.line() == "interrupt 1"
+        other.finish()
+        assert other.read_to_end() == b""
+    assert program.line() == "left 0"
+
+
+def test_an_interrupt_in_accept_does_not_end_accepting(launch: Launch) -> None:
+    program = launch(INTERRUPTED, "2", wrapper=interrupting("accept4", "3"))
+    address = ("127.0.0.1", int(program.line()))
+    with Peer(address) as first, Peer(address) as hit:
+        assert first.exchange(b"hello") == b"hello"
+        assert program.line() == "interrupt 1"
+        with Peer(address) as third:
+            assert third.exchange(b"hello") == b"hello"
+        hit.close()
 
 
 # -- nothing passes from one connection to another -------------------------------------------------------
