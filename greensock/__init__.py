@@ -4,7 +4,7 @@ One set of handlers per server, shared by all its sockets. Handlers are plain bl
 Importing this patches nothing.
 """
 
-
+from . import framing
 from .client import connect
 from .errors import FrameError, FrameTooLarge, IncompleteRead, SlowConsumer, SocketClosed, WriteQueueFull
 from .group import Group
@@ -35,6 +35,7 @@ __all__ = [
     "WriteQueueFull",
     "call_from_thread",
     "connect",
+    "framing",
     "listen",
     "run",
 ]

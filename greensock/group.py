@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .buffers import Writable, as_bytes
 from .engine import get_ident
 from .errors import SocketClosed, WriteQueueFull
-from .sending import Writable, as_bytes
 from .sock import Socket
 from .state import LATE, CloseReason
 

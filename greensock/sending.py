@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from errno import EAGAIN
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from gevent import Timeout
 from gevent.event import AsyncResult
 from greenlet import getcurrent
 
+from .buffers import Writable, as_bytes
 from .engine import get_ident
 from .errors import SlowConsumer, WriteQueueFull
 from .link import CLOSED, Link
@@ -32,33 +33,9 @@ from .state import (
     SocketState,
 )
 
-
-class Buffer(Protocol):
-    """Anything with the buffer protocol: bytes, bytearray, memoryview, array, ..."""
-
-    def __buffer__(self, flags: int, /) -> memoryview: ...
-
-
-Writable = Buffer | str
-
 OPEN: Final = SocketState.OPEN
 ENDED: Final = SocketState.ENDED
 CLOSING: Final = SocketState.CLOSING
-
-
-def as_bytes(data: Writable) -> bytes:
-    """*data* as bytes that nobody can change: ``str`` as UTF-8, other buffers copied.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(data, str):
-        return data.encode()
-    try:
-        view = memoryview(data)
-    except TypeError:
-        raise TypeError(f"bytes-like or str expected, not {type(data).__name__}") from None
-    return view.tobytes()
 
 
 class Sending(Link):

@@ -5,6 +5,8 @@ A socket gathers what is written to it by itself. This is for what is built befo
 
 from typing import Protocol
 
+from .buffers import Writable, as_bytes
+
 
 class Writer(Protocol):
     """What a sink can be flushed to: a socket."""
@@ -35,7 +37,7 @@ class BufferSink:
         self._gathered = bytearray()
         self._ended = False
 
-    def write(self, data: "bytes | bytearray | memoryview | str") -> int:
+    def write(self, data: Writable) -> int:
         """Add *data*, bytes-like or ``str`` as UTF-8. Returns how many bytes that were: all of them.
 
         Raises:
@@ -44,14 +46,9 @@ class BufferSink:
         """
         if self._ended:
             raise ValueError("the sink has ended")
-        if isinstance(data, str):
-            data = data.encode()
-        try:
-            view = memoryview(data)
-        except TypeError:
-            raise TypeError(f"bytes-like or str expected, not {type(data).__name__}") from None
-        self._gathered += view.tobytes() if not view.c_contiguous else view.cast("B") if view.nbytes else b""
-        return view.nbytes
+        piece = as_bytes(data)
+        self._gathered += piece
+        return len(piece)
 
     def flush(self) -> bytes:
         """What has gathered since the last time; the sink goes on. With ``stream=False`` it keeps that: ``b""``."""
