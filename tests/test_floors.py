@@ -20,16 +20,10 @@ PACKAGE = Path(greensock.__file__).parent
 
 FLOORS = {
     0: ["errors", "state"],  # words
-    1: [
-        "address",
-        "options",
-        "writequeue",
-        "handlers",
-        "stats",
-        "log",
-        "framing",
-        "sink",
-    ],  # pure: no I/O, tested without a socket
+    1: [  # pure: no I/O, tested without a socket
+        *("address", "options", "writequeue", "handlers", "stats", "log"),
+        *("buffers", "decoders", "framing", "sink"),
+    ],
     2: ["wire", "net", "dialing", "engine"],  # the wire
     3: ["shared", "link", "sending", "closing", "events", "receiving", "sock"],  # one connection
     4: ["draining", "accepting", "server", "client"],  # many
