@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gevent.socket
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -19,17 +20,14 @@ class Program:
     """A running Python program.
 
     Args:
-        source: its text, indented as you like.
-        arguments: what it finds in ``sys.argv``.
+        arguments: what Python is called with.
         wrapper: a command that runs it, such as strace.
         pass_fds: descriptors that it inherits.
     """
 
-    def __init__(
-        self, source: str, *arguments: str, wrapper: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, *arguments: str, wrapper: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()) -> None:
         self.process = subprocess.Popen(
-            [*wrapper, sys.executable, "-u", "-c", textwrap.dedent(source), *arguments],
+            [*wrapper, sys.executable, "-u", *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -43,6 +41,20 @@ class Program:
         line = self.process.stdout.readline().decode()
         assert line, f"the program ended: {self.finish()}"
         return line.rstrip("\n")
+
+    def wait_for(self, beginning: str) -> str:
+        """The next line that begins so; those before it are dropped. Other greenlets run meanwhile."""
+        assert self.process.stdout
+        while True:
+            gevent.socket.wait_read(self.process.stdout.fileno(), TIMEOUT)
+            line = self.line()
+            if line.startswith(beginning):
+                return line
+
+    def address(self) -> tuple[str, int]:
+        """Where it listens, which it prints first."""
+        host, _, port = self.wait_for("listening on tcp://").removeprefix("listening on tcp://").rpartition(":")
+        return host, int(port)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -66,13 +78,28 @@ Launch = Callable[..., Program]
 
 @pytest.fixture
 def launch(no_leaks: None) -> Iterator[Launch]:
-    """A function that starts a :class:`Program`, which ends with the test."""
+    """A function that starts a program from its text, indented as you like. It ends with the test."""
     programs: list[Program] = []
 
     def launch(source: str, *arguments: str, wrapper: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()) -> Program:
-        programs.append(Program(source, *arguments, wrapper=wrapper, pass_fds=pass_fds))
+        source = textwrap.dedent(source)
+        programs.append(Program("-c", source, *arguments, wrapper=wrapper, pass_fds=pass_fds))
         return programs[-1]
 
     yield launch
+    for program in programs:
+        program.kill()
+
+
+@pytest.fixture
+def example(no_leaks: None) -> Iterator[Launch]:
+    """A function that starts one of ``examples/``. It ends with the test."""
+    programs: list[Program] = []
+
+    def start(name: str, *arguments: str) -> Program:
+        programs.append(Program(f"examples/{name}.py", *arguments))
+        return programs[-1]
+
+    yield start
     for program in programs:
         program.kill()
