@@ -88,12 +88,14 @@ class LineDecoder(_Decoder):
         """See the other decoders. Only where the delimiter may be is looked for it, and once."""
         delimiter = self._delimiter
         if self._rest and self._over is None:
+            if type(data) is not bytes:
+                data = bytes(data)
             # The rest has no delimiter in it, save one that its last bytes begin.
             begun = len(delimiter) - 1
             seam = bytes(self._rest[-begun:]) + data if begun else data
             self._needed = 0 if delimiter in seam else len(self._rest) + len(data) + 1
-            if self._needed and len(self._rest) + len(data) - begun > self._max_size:
-                self._needed = 0  # too long, as _parse() will say
+            if self._needed and len(self._rest) + len(data) > self._max_size:
+                self._needed = 0  # too long, or nearly: _parse() will say
         return super().feed(data)
 
     def _parse(self, data: bytes, messages: list[bytes]) -> int:
