@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from greensock import FrameError, FrameTooLarge, IncompleteRead
 from greensock.framing import Fixed, LengthPrefixed, Lines, Netstring, Varint
 
-ALL = [Lines(), LengthPrefixed(), Netstring(), Fixed(5), Varint()]
+ALL: list[Any] = [Lines(), LengthPrefixed(), Netstring(), Fixed(5), Varint()]
 names = [type(framing).__name__ for framing in ALL]
 
 POSTGRESQL = LengthPrefixed(offset=1, adjust=-4)
@@ -86,7 +86,7 @@ def test_any_buffer_may_be_fed_and_messages_are_bytes(kind: Any, framing: Any) -
 
 def test_what_is_fed_may_change_afterwards() -> None:
     buffer = bytearray(b"ab")
-    decoder = Lines().decoder()
+    decoder: Any = Lines().decoder()
     decoder.feed(buffer)
     buffer[:] = b"xx"
     assert decoder.feed(b"\n") == [b"ab"]
