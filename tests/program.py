@@ -1,5 +1,6 @@
 """Programs that are tested from outside: by the lines that they print, by signals, and by how they end."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=pass_fds,
+            start_new_session=True,  # so that kill() ends a wrapper together with what it runs
             bufsize=0,  # so that line() reads no further than its line, and finish() gets the rest
         )
 
@@ -70,7 +72,10 @@ class Program:
     def kill(self) -> None:
         """End it if it still runs."""
         with self.process:
-            self.process.kill()
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it has ended
 
 
 Launch = Callable[..., Program]

@@ -389,14 +389,14 @@ def test_run_waits_for_clients_that_are_referenced(server: greensock.Server) -> 
 
 
 DRAINED = """
-    import sys, greensock
+    import sys, gevent, greensock
 
     class Client(greensock.Handlers):
-        def open(self, socket): print("open", flush=True)
         def stopping(self, socket): socket.write("bye")
         def close(self, socket, error): print("close", socket.close_reason, error, flush=True)
 
     greensock.connect(("127.0.0.1", int(sys.argv[1])), Client())
+    gevent.spawn(print, "running", flush=True)  # which begins when run() waits, and has taken the signals
     greensock.run()
     print("done", flush=True)
 """
@@ -405,7 +405,7 @@ DRAINED = """
 def test_term_drains_clients(launch: Launch, serve: Serve) -> None:
     recorder = Recorder()
     program = launch(DRAINED, str(serve(recorder.handlers).port))
-    program.wait_for("open")
+    program.wait_for("running")
     program.send(signal.SIGTERM)
     assert program.wait_for("close") == "close stopped None"
     assert program.wait_for("done")
@@ -420,7 +420,7 @@ PENDING = """
     net.resolve = lambda host, port: gevent.sleep(1000)
     gevent.spawn(greensock.connect, "somewhere:80", timeout=None)
     gevent.sleep(0.01)
-    print("connecting", flush=True)
+    gevent.spawn(print, "running", flush=True)
     greensock.run()
     print("done", flush=True)
 """
@@ -428,7 +428,6 @@ PENDING = """
 
 def test_a_connection_that_is_not_there_yet_does_not_hold_up_a_drain(launch: Launch) -> None:
     program = launch(PENDING)
-    program.wait_for("connecting")
-    gevent.sleep(0.1)  # until run() has taken the signal; it says nothing about that
+    program.wait_for("running")
     program.send(signal.SIGTERM)
     assert program.wait_for("done")
