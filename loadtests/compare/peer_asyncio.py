@@ -6,9 +6,9 @@ asyncio and uvloop both set TCP_NODELAY on every TCP connection themselves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import cast
+from typing import ClassVar, cast
 
 import peer_cli
 
@@ -44,6 +44,73 @@ class Sleep(Echo):
         asyncio.get_running_loop().call_later(peer_cli.NAP, self.transport.write, data)
 
 
+class Broadcast(Echo):
+    everybody: ClassVar[set[asyncio.Transport]] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.set_write_buffer_limits(high=peer_cli.SLOW)
+        self.everybody.add(self.transport)
+        self.transport.write(peer_cli.GREETING)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.everybody.discard(self.transport)
+
+    def data_received(self, data: bytes) -> None:
+        for transport in self.everybody:
+            transport.write(data)
+
+    # Nobody can wait for a receiver that does not read: it is given up before it costs more memory.
+    def pause_writing(self) -> None:
+        self.transport.abort()
+
+
+class Frames(Echo):
+    rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self.rest:
+            data = self.rest + data
+        write, unpack_from, pack = self.transport.write, peer_cli.LENGTH.unpack_from, peer_cli.LENGTH.pack
+        start, end = 0, len(data)
+        while end - start >= 4:
+            (length,) = unpack_from(data, start)
+            if length > peer_cli.MAX_MESSAGE:
+                self.transport.abort()
+                return
+            stop = start + 4 + length
+            if stop > end:
+                break
+            message = data[start + 4 : stop]
+            write(pack(len(message)) + message)
+            start = stop
+        self.rest = data[start:]
+
+
+class Lines(Echo):
+    rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self.rest:
+            data = self.rest + data
+        write = self.transport.write
+        *lines, self.rest = data.split(b"\n")
+        for line in lines:
+            write(line + b"\n")
+        if len(self.rest) > peer_cli.MAX_MESSAGE:
+            self.transport.abort()
+
+
+class Bulk(Echo):
+    count = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.count += len(data)
+
+    def eof_received(self) -> None:  # None: the transport closes when this is sent
+        self.transport.write(peer_cli.COUNT.pack(self.count))
+
+
 Reply = Callable[[asyncio.StreamWriter, bytes], None]
 
 
@@ -67,14 +134,62 @@ async def stream(reply: Reply, nap: float, reader: asyncio.StreamReader, writer:
         writer.close()
 
 
+# What a stream has to send is small beside what its writer may keep, so that it seldom has to wait for a drain.
+# A writer that is under its limit is not asked: even a drain that does not wait costs a coroutine.
+
+
+async def stream_frames(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    buffered = writer.transport.get_write_buffer_size
+    try:
+        while True:
+            (length,) = peer_cli.LENGTH.unpack(await reader.readexactly(4))
+            if length > peer_cli.MAX_MESSAGE:
+                break
+            message = await reader.readexactly(length)
+            writer.write(peer_cli.LENGTH.pack(len(message)) + message)
+            if buffered() > READ_SIZE:
+                await writer.drain()
+    except asyncio.IncompleteReadError:
+        pass
+    finally:
+        writer.close()
+
+
+async def stream_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    buffered = writer.transport.get_write_buffer_size
+    try:
+        while (line := await reader.readline()).endswith(b"\n"):
+            writer.write(line)
+            if buffered() > READ_SIZE:
+                await writer.drain()
+    finally:
+        writer.close()
+
+
+PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
+    "echo": Echo,
+    "small": Small,
+    "sleep": Sleep,
+    "broadcast": Broadcast,
+    "frames": Frames,
+    "lines": Lines,
+    "bulk": Bulk,
+}
+STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]] = {
+    "echo": partial(stream, write, 0),
+    "small": partial(stream, write_small, 0),
+    "sleep": partial(stream, write, peer_cli.NAP),
+    "frames": stream_frames,
+    "lines": stream_lines,
+}
+
+
 async def serve(style: str, mode: str, port: int) -> None:
     if style == "protocol":
-        protocol = {"echo": Echo, "small": Small, "sleep": Sleep}[mode]
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(protocol, "127.0.0.1", port, backlog=peer_cli.BACKLOG)
+        server = await loop.create_server(PROTOCOLS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG)
     else:
-        handle = partial(stream, write_small if mode == "small" else write, peer_cli.NAP if mode == "sleep" else 0)
-        server = await asyncio.start_server(handle, "127.0.0.1", port, backlog=peer_cli.BACKLOG)
+        server = await asyncio.start_server(STREAMS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG)
     peer_cli.announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
@@ -84,8 +199,8 @@ def main() -> None:
     cli.add_argument("--style", choices=("protocol", "streams"), default="protocol")
     cli.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     args = cli.parse_args()
-    if args.mode == "log":
-        cli.error("--mode log compares the monkey-patched peers, gevent and greensock")
+    if args.mode not in (PROTOCOLS if args.style == "protocol" else STREAMS):
+        cli.error(f"no such mode here: {args.mode}")
     if args.loop == "uvloop":
         import uvloop
 

@@ -5,46 +5,125 @@
 import { parseArgs } from "node:util";
 
 const NAP = 10; // milliseconds that `--mode sleep` sleeps
+const SLOW = 1024 * 1024; // unsent bytes with which a receiver of broadcasts is given up
+const MAX_MESSAGE = 1024 * 1024; // nobody may make the server keep more than this
 
 const { values: args } = parseArgs({
   options: { mode: { type: "string", default: "echo" }, port: { type: "string", default: "0" } },
 });
 
+// Most sockets never need one: nothing is waiting, and messages come whole.
+const stateOf = (socket) => (socket.data ??= { waiting: [], bytes: 0, rest: undefined });
+
 // The usual case first: nothing is waiting and the kernel takes everything.
 function send(socket, data, offset = 0, length = data.length) {
-  if (socket.data === undefined) {
+  if (!socket.data?.bytes) {
     const taken = socket.write(data, offset, length);
     if (taken === length || taken < 0) return; // sent, or the socket is gone
     offset += taken;
     length -= taken;
-    socket.data = [];
   }
-  socket.data.push(data.slice(offset, offset + length)); // a view: Bun gives each chunk a buffer of its own
+  const state = stateOf(socket);
+  state.waiting.push(data.slice(offset, offset + length)); // a view: Bun gives each chunk a buffer of its own
+  state.bytes += length;
 }
 
 function drain(socket) {
-  const waiting = socket.data;
-  while (waiting?.length) {
-    const taken = socket.write(waiting[0]);
-    if (taken < 0) break;
-    if (taken < waiting[0].length) {
-      waiting[0] = waiting[0].slice(taken);
+  const state = socket.data;
+  while (state?.bytes) {
+    const taken = socket.write(state.waiting[0]);
+    if (taken < 0) return;
+    state.bytes -= taken;
+    if (taken < state.waiting[0].length) {
+      state.waiting[0] = state.waiting[0].slice(taken);
       return;
     }
-    waiting.shift();
+    state.waiting.shift();
   }
-  socket.data = undefined;
 }
 
-const replies = {
-  echo: (socket, data) => send(socket, data),
-  small(socket, data) {
+const echo = { data: (socket, data) => send(socket, data) };
+
+const small = {
+  data(socket, data) {
     for (let i = 0; i < data.length; i++) send(socket, data, i, 1);
   },
-  sleep: (socket, data) => void setTimeout(send, NAP, socket, data),
 };
 
-if (!(args.mode in replies)) {
+const sleep = { data: (socket, data) => void setTimeout(send, NAP, socket, data) };
+
+// `socket.publish` is for WebSockets only.
+const everybody = new Set();
+const broadcast = {
+  open(socket) {
+    everybody.add(socket);
+    send(socket, Buffer.from("+"));
+  },
+  data(socket, data) {
+    for (const other of everybody) {
+      send(other, data);
+      if (other.data?.bytes > SLOW) other.terminate();
+    }
+  },
+  close: (socket) => void everybody.delete(socket),
+};
+
+// Many small writes go into a sink, as Bun's documentation advises, and out of it in one write.
+const sink = new Bun.ArrayBufferSink();
+sink.start({ stream: true, asUint8Array: true });
+
+// A server of messages: `take` answers those that are whole and says where the rest begins.
+const messages = (take) => ({
+  data(socket, data) {
+    const rest = socket.data?.rest;
+    if (rest) data = Buffer.concat([rest, data]);
+    const start = take(socket, data);
+    if (data.length - start > MAX_MESSAGE + 4) return socket.terminate();
+    if (start < data.length) stateOf(socket).rest = data.subarray(start);
+    else if (rest) socket.data.rest = undefined;
+    const replies = sink.flush();
+    if (replies.length) send(socket, replies);
+  },
+});
+
+const header = Buffer.alloc(4);
+const frames = messages((socket, data) => {
+  let start = 0;
+  while (data.length - start >= 4) {
+    const stop = start + 4 + data.readUInt32BE(start);
+    if (stop > data.length) break;
+    const message = data.subarray(start + 4, stop);
+    header.writeUInt32BE(message.length);
+    sink.write(header);
+    sink.write(message);
+    start = stop;
+  }
+  return start;
+});
+
+const newline = Buffer.from("\n");
+const lines = messages((socket, data) => {
+  let start = 0;
+  for (let end; (end = data.indexOf(10, start)) >= 0; start = end + 1) {
+    sink.write(data.subarray(start, end));
+    sink.write(newline);
+  }
+  return start;
+});
+
+const bulk = {
+  open: (socket) => void (socket.data = 0),
+  data: (socket, data) => void (socket.data += data.length),
+  drain: () => {}, // eight bytes always fit
+  end(socket) {
+    const count = Buffer.alloc(8);
+    count.writeBigUInt64BE(BigInt(socket.data));
+    socket.end(count);
+  },
+};
+
+const modes = { echo, small, sleep, broadcast, frames, lines, bulk };
+if (!(args.mode in modes)) {
   console.error(`peer_bun.js: no such mode here: ${args.mode}`);
   process.exit(2);
 }
@@ -53,6 +132,7 @@ const server = Bun.listen({
   hostname: "127.0.0.1",
   port: Number(args.port),
   backlog: 4096,
-  socket: { data: replies[args.mode], drain },
+  allowHalfOpen: args.mode === "bulk",
+  socket: { drain, ...modes[args.mode] },
 });
 console.log(`listening ${server.port}`);

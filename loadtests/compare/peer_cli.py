@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import logging
+import struct
 
 BACKLOG = 4096
 NAP = 0.010  # seconds that the handler of `--mode sleep` sleeps
+MODES = ("echo", "small", "sleep", "log", "broadcast", "frames", "lines", "bulk")
+
+GREETING = b"+"  # `broadcast`: from now on you hear everybody
+SLOW = 1024 * 1024  # `broadcast`: unsent bytes with which a receiver is given up
+LENGTH = struct.Struct(">I")  # `frames`
+MAX_MESSAGE = 1024 * 1024  # `frames` and `lines`: nobody may make a server keep more than this
+COUNT = struct.Struct(">Q")  # `bulk`: the answer
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     cli = argparse.ArgumentParser(description=description)
-    cli.add_argument("--mode", choices=("echo", "small", "sleep", "log"), default="echo")
+    cli.add_argument("--mode", choices=MODES, default="echo")
     cli.add_argument("--port", type=int, default=0, help="0 picks a free one")
     cli.add_argument("--log-file", help="where --mode log writes")
     return cli

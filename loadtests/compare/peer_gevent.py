@@ -8,10 +8,12 @@ if "--patched" in sys.argv:
 
     monkey.patch_all()
 
+import contextlib
 import socket
 from collections.abc import Callable
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
 
 import peer_cli
@@ -40,6 +42,52 @@ def sleep(sock: socket.socket, address: object) -> None:
         sock.sendall(data)
 
 
+def broadcast() -> Handler:
+    # A lock for each connection: two publishers' messages must not mix where sendall has to wait.
+    everybody: dict[socket.socket, BoundedSemaphore] = {}
+
+    def handle(sock: socket.socket, address: object) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        everybody[sock] = BoundedSemaphore()
+        try:
+            sock.sendall(peer_cli.GREETING)
+            while data := sock.recv(READ_SIZE):
+                for other, lock in list(everybody.items()):
+                    with lock, contextlib.suppress(OSError):  # which the other's own greenlet meets too
+                        other.sendall(data)
+        finally:
+            del everybody[sock]
+
+    return handle
+
+
+# As in gevent's own example of an echo server: read through makefile, answer with sendall.
+
+
+def frames(sock: socket.socket, address: object) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with sock.makefile("rb") as file:
+        while len(header := file.read(4)) == 4:
+            (length,) = peer_cli.LENGTH.unpack(header)
+            if length > peer_cli.MAX_MESSAGE or len(message := file.read(length)) < length:
+                return
+            sock.sendall(peer_cli.LENGTH.pack(len(message)) + message)
+
+
+def lines(sock: socket.socket, address: object) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with sock.makefile("rb") as file:
+        while (line := file.readline(peer_cli.MAX_MESSAGE)).endswith(b"\n"):
+            sock.sendall(line)
+
+
+def bulk(sock: socket.socket, address: object) -> None:
+    count = 0
+    while data := sock.recv(READ_SIZE):
+        count += len(data)
+    sock.sendall(peer_cli.COUNT.pack(count))
+
+
 def logging_echo(log_file: str | None) -> Handler:
     logger = peer_cli.file_logger(log_file)
 
@@ -56,8 +104,11 @@ def main() -> None:
     cli = peer_cli.parser(__doc__)
     cli.add_argument("--patched", action="store_true", help="monkey-patch everything first")
     args = cli.parse_args()
-    handlers = {"echo": echo, "small": small, "sleep": sleep}
-    handle = logging_echo(args.log_file) if args.mode == "log" else handlers[args.mode]
+    handlers = {"echo": echo, "small": small, "sleep": sleep, "frames": frames, "lines": lines, "bulk": bulk}
+    if args.mode == "log":
+        handle = logging_echo(args.log_file)
+    else:
+        handle = broadcast() if args.mode == "broadcast" else handlers[args.mode]
     server = StreamServer(("127.0.0.1", args.port), handle, backlog=peer_cli.BACKLOG)
     server.start()
     peer_cli.announce(server.server_port)

@@ -14,6 +14,7 @@ import gevent
 
 import greensock
 import peer_cli
+from greensock.framing import LengthPrefixed, Lines
 
 Socket = greensock.Socket[Any]
 
@@ -44,13 +45,52 @@ class Log(greensock.Handlers[Any]):
         socket.write(data)
 
 
+class Broadcast(greensock.Handlers[Any]):
+    def __init__(self) -> None:
+        self.everybody = greensock.Group()
+
+    def open(self, socket: Socket) -> None:
+        self.everybody.add(socket)
+        socket.write(peer_cli.GREETING)
+
+    def data(self, socket: Socket, data: bytes) -> None:
+        self.everybody.write(data)
+
+
+class Messages(greensock.Handlers[Any]):
+    def data(self, socket: Socket, message: bytes) -> None:
+        socket.write_message(message)
+
+
+class Bulk(greensock.Handlers[int]):
+    def open(self, socket: greensock.Socket[int]) -> None:
+        socket.data = 0
+
+    def data(self, socket: greensock.Socket[int], data: bytes) -> None:
+        socket.data = (socket.data or 0) + len(data)
+
+    def end(self, socket: greensock.Socket[int]) -> None:
+        socket.write(peer_cli.COUNT.pack(socket.data))
+
+
 def main() -> None:
     cli = peer_cli.parser(__doc__)
     cli.add_argument("--patched", action="store_true", help="monkey-patch everything first")
     args = cli.parse_args()
-    modes = {"echo": Echo, "small": Small, "sleep": Sleep}
+    modes: dict[str, type[greensock.Handlers[Any]]] = {
+        "echo": Echo,
+        "small": Small,
+        "sleep": Sleep,
+        "broadcast": Broadcast,
+        "frames": Messages,
+        "lines": Messages,
+        "bulk": Bulk,
+    }
+    framings = {"frames": LengthPrefixed(max_size=peer_cli.MAX_MESSAGE), "lines": Lines(max_size=peer_cli.MAX_MESSAGE)}
     handlers = Log(args.log_file) if args.mode == "log" else modes[args.mode]()
-    server = greensock.listen(("127.0.0.1", args.port), handlers, backlog=peer_cli.BACKLOG)
+    server = greensock.listen(
+        ("127.0.0.1", args.port), handlers, framing=framings.get(args.mode), backlog=peer_cli.BACKLOG
+    )
     peer_cli.announce(server.server_port)
     server.serve_forever()
 

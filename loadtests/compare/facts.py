@@ -1,0 +1,82 @@
+"""Under what circumstances it was measured, and everything as JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cases import OURS
+from programs import COMPILER_FLAGS, environment, find_bun
+from results import Result
+
+
+def machine() -> dict[str, str]:
+    def read(path: str) -> str:
+        try:
+            return Path(path).read_text().strip().replace("\t", " ")
+        except OSError:
+            return "unknown"
+
+    cpu = next((line.partition(": ")[2] for line in read("/proc/cpuinfo").splitlines() if "model name" in line), "?")
+    sysctl = "/proc/sys/net/"
+    return {
+        "cpu": f"{cpu}, {os.cpu_count()} cores",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "somaxconn": read(sysctl + "core/somaxconn"),
+        "tcp_tw_reuse": read(sysctl + "ipv4/tcp_tw_reuse"),
+        "tcp_max_tw_buckets": read(sysctl + "ipv4/tcp_max_tw_buckets"),
+        "ip_local_port_range": read(sysctl + "ipv4/ip_local_port_range"),
+        "descriptors": str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        "flags of load.c": " ".join(COMPILER_FLAGS),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("gevent", "greenlet", "uvloop"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    if bun := find_bun():
+        found["bun"] = subprocess.run([bun, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    probe = [sys.executable, "-c", "import greensock; print(greensock.__version__)"]
+    ours = subprocess.run(probe, env=environment(), capture_output=True, text=True, check=False)
+    if ours.returncode == 0:
+        found[OURS] = ours.stdout.strip()
+    return found
+
+
+def as_json(results: list[Result], settings: dict[str, Any]) -> dict[str, Any]:
+    cases = {}
+    for result in results:
+        peers = {}
+        for peer, runs in result.runs.items():
+            values, ratios = result.values(peer), result.ratios(peer)
+            peers[peer] = {
+                "median": statistics.median(values) if values else None,
+                "min": min(values, default=None),
+                "max": max(values, default=None),
+                "ratio": statistics.median(ratios) if ratios else None,
+                "ratios": ratios,
+                "target": result.case.targets.get(peer),
+                "met": result.verdict(peer),
+                "runs": [{**asdict(run), "cpu_us": run.cpu_us, "disturbed": run.disturbed} for run in runs],
+            }
+        missing = {peer: why for peer, why in result.missing.items() if peer in result.case.peers}
+        cases[result.case.key] = {
+            "title": result.case.title,
+            "unit": result.case.unit,
+            "ceiling": result.case.ceiling,
+            "missing": missing,
+            "peers": peers,
+        }
+    return {"settings": settings, "machine": machine(), "versions": versions(), "cases": cases}

@@ -1,0 +1,99 @@
+/*
+ * What the parts of the load client share.
+ *
+ *   load.c         the command line, and the order in which things happen
+ *   connections.c  opening, the epoll loop, failing
+ *   echo.c         messages and their replies: echo, churn, idle
+ *   broadcast.c    messages that come to all connections
+ *   bulk.c         as many bytes as there is time for, one way
+ *   clocks.c       time, latencies, CPU time
+ */
+#ifndef LOAD_H
+#define LOAD_H
+
+#define _GNU_SOURCE
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define SECOND 1000000000ull
+#define READ_SIZE (256 * 1024) /* larger than most replies: a short read says "drained" and saves a call */
+
+typedef enum { ECHO, CHURN, IDLE, BROADCAST, BULK, SINK } Mode;
+typedef enum { PLAIN, LENGTH, LINE } Frame;
+typedef enum { OPENING, RUNNING, DRAINING } Phase;
+
+typedef struct {
+    int fd;                       /* -1: not open */
+    uint32_t serial;              /* messages begun; picks the next message's bytes */
+    bool due;                     /* a reply is expected */
+    bool queued;                  /* in the outbox */
+    size_t sent, got;             /* bytes of the message sent, bytes of its reply read */
+    size_t from, to;              /* the slice of the reply that is compared */
+    const unsigned char *message; /* a window into the table of random bytes */
+    uint64_t began;
+} Connection;
+
+typedef struct {
+    Mode mode;
+    Frame frame;
+    struct sockaddr_in server;
+    int connections, sources, pipeline, publishers;
+    size_t size; /* of what is sent at once: a message, or `pipeline` frames */
+    uint64_t bytes;
+    double seconds, warmup;
+    pid_t server_pid;
+} Options;
+
+extern Options opt;
+extern Phase phase;
+extern bool measuring;
+extern Connection *all;
+extern int alive, replies_due;
+extern uint64_t messages, failures; /* messages: whatever the figure counts */
+extern char first_error[256];
+extern unsigned char read_buffer[READ_SIZE];
+
+/* clocks.c */
+typedef struct {
+    uint64_t at, client, server;           /* when; CPU time used until then */
+    uint64_t client_waited, server_waited; /* time spent runnable without a core */
+} Clocks;
+uint64_t now(void);
+Clocks read_clocks(void);
+void record(uint64_t ns);
+double percentile_us(double share);
+
+/* connections.c */
+_Noreturn void die(const char *format, ...);
+void spoil(const char *format, ...);
+void fail(Connection *c, const char *format, ...);
+void prepare_connections(void);
+void send_soon(Connection *c);
+void open_connection(Connection *c);
+void open_next(void);
+void open_all(void);
+void run_for(double seconds);
+void drain(void);
+void hold(void);
+
+/* echo.c */
+void fill_table(void);
+const unsigned char *message_of(const Connection *c);
+void begin_message(Connection *c);
+void receive_reply(Connection *c, bool to_the_end);
+
+/* broadcast.c */
+void prepare_broadcast(void);
+void await_greeting(Connection *c);
+void publish(Connection *c);
+void receive_broadcast(Connection *c, bool to_the_end);
+
+/* bulk.c */
+void transfer(uint64_t bytes);
+void serve_as_sink(void);
+
+#endif

@@ -1,0 +1,133 @@
+"""The programs that take part: compiling the client, starting and ending the servers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import psutil
+
+from cases import Peer
+from cores import Cores
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+BUILD = HERE / "build"
+COMPILER_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
+
+MEMORY_SETTLES = 5.0  # seconds that a server gets to come to rest before its memory is read
+
+
+def build_load_client() -> Path:
+    """Compile load.c and its parts when one of them is newer than the program made from them."""
+    program = BUILD / "load"
+    parts = sorted(HERE.glob("*.c"))
+    newest = max(file.stat().st_mtime for file in (*parts, *HERE.glob("*.h")))
+    if not program.exists() or program.stat().st_mtime < newest:
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise click.ClickException("a C compiler (cc) is needed for the load client")
+        BUILD.mkdir(exist_ok=True)
+        # Under a name of its own first: another bench may be running the old one.
+        fresh = BUILD / f"load.{os.getpid()}"
+        subprocess.run([compiler, *COMPILER_FLAGS, "-o", str(fresh), *map(str, parts)], check=True)
+        fresh.replace(program)
+    return program
+
+
+def find_bun() -> str | None:
+    return shutil.which("bun") or shutil.which("bun", path=HERE / "node_modules" / ".bin")
+
+
+def environment() -> dict[str, str]:
+    """The servers import the greensock of this checkout, installed or not."""
+    path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def why_missing(peer: Peer) -> str | None:
+    """None for a peer that can run."""
+    if not peer.module:
+        return None if find_bun() else f"no bun on PATH; try: npm install --prefix {os.path.relpath(HERE)}"
+    probe = subprocess.run(
+        [sys.executable, "-c", f"import {peer.module}"], env=environment(), capture_output=True, text=True, check=False
+    )
+    return None if probe.returncode == 0 else (probe.stderr.strip().splitlines() or ["it cannot be imported"])[-1]
+
+
+def raise_descriptor_limit() -> int:
+    """For the servers, which inherit it: 10,000 connections are 10,000 descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def command(peer: Peer) -> list[str]:
+    runtime = sys.executable if peer.module else find_bun() or "bun"
+    return [runtime, str(HERE / peer.script), *peer.args]
+
+
+class Broken(Exception):
+    """A server or the load client that did not do its part."""
+
+
+@dataclass
+class Server:
+    pid: int
+    port: int
+
+    def private_bytes(self) -> int:
+        """Memory of this process alone, from the kernel's smaps_rollup."""
+        return int(psutil.Process(self.pid).memory_full_info().uss)
+
+    def settled_bytes(self) -> int:
+        """The same once it has stopped changing: allocators and garbage collectors tidy up behind the traffic."""
+        deadline = time.monotonic() + MEMORY_SETTLES
+        last = -1
+        while (size := self.private_bytes()) != last and time.monotonic() < deadline:
+            last = size
+            time.sleep(0.5)
+        return size
+
+
+@contextlib.contextmanager
+def serving(program: Sequence[str], cores: Cores, *, beside_load: bool = False) -> Iterator[Server]:
+    """Runs a server: the line on which it says that it listens ends with the port."""
+    with tempfile.TemporaryFile("w+") as stderr:
+        with contextlib.nullcontext() if beside_load else cores.for_server():
+            process = subprocess.Popen(program, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True)
+        assert process.stdout is not None
+        watchdog = threading.Timer(15, process.kill)
+        watchdog.start()
+        try:
+            said = re.fullmatch(r"listening .*?(\d+)\n", process.stdout.readline())
+            watchdog.cancel()
+            if said is None:
+                process.wait(5)
+                stderr.seek(0)
+                raise Broken(f"the server did not start: {stderr.read().strip()[-400:] or 'no message'}")
+            yield Server(process.pid, int(said[1]))
+            if process.poll() is not None:
+                stderr.seek(0)
+                raise Broken(f"the server ended with status {process.returncode}: {stderr.read().strip()[-400:]}")
+        finally:
+            watchdog.cancel()
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()
