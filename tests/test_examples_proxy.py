@@ -112,5 +112,8 @@ def test_a_target_that_refuses_ends_the_connection_and_not_the_proxy(example: La
     address = proxy.address()
     server.stop()
     for _ in range(2):
-        with Peer(address) as peer:
-            assert peer.is_reset()
+        try:
+            with Peer(address) as peer:
+                assert peer.is_reset()
+        except ConnectionResetError:
+            pass  # it came before the peer had seen that it was connected
