@@ -4,8 +4,8 @@
 kv     examples/kv.py beside the same in asyncio on uvloop, by redis-benchmark: GETs a second, 16 in flight
 proxy  examples/proxy.py beside socat, one connection: MiB/s one way
 
-Each runs on one core, and the load, with the far end of the proxies, on the other. Rounds alternate; the ratios are of the
-figures within one round.
+Each runs on one core, and the load, with the far end of the proxies, on the other. Rounds alternate; the ratios are
+of the figures within one round.
 """
 
 from __future__ import annotations

@@ -22,7 +22,11 @@ from store import Store
 RESP = Resp()
 store = Store()
 COMMANDS: dict[bytes, Callable[..., Any]] = {
-    b"GET": store.get, b"SET": store.set, b"DEL": store.delete, b"INCR": store.incr, b"EXPIRE": store.expire,
+    b"GET": store.get,
+    b"SET": store.set,
+    b"DEL": store.delete,
+    b"INCR": store.incr,
+    b"EXPIRE": store.expire,
     b"PING": lambda text="PONG": text,
     **dict.fromkeys((b"COMMAND", b"CONFIG"), lambda *words: []),
 }
