@@ -20,9 +20,10 @@ from .state import (
     EOF_READ,
     FIN_SENT,
     FIN_WANTED,
-    HELD,
+    HANDSHAKING,
     IDLE,
     PAUSED,
+    STORED,
     CloseReason,
 )
 from .wire import READ_SIZE
@@ -58,7 +59,7 @@ class Closing(Sending):
         self._state = CLOSING
         self._writable = False
         self._stamp = None
-        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED | HELD | BY_HAND)
+        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED | STORED | BY_HAND)
         self._leave_rooms()
         if self._flags & DEAD or (self._flags & FIN_SENT and self._flags & EOF_READ):
             self._close_now()
@@ -82,7 +83,7 @@ class Closing(Sending):
     def _discard(self) -> None:
         """Closing and readable: the end of the peer's input is what counts, not the input."""
         try:
-            if self._wire.read(READ_SIZE):
+            if self._wire.recv(READ_SIZE):  # also in TLS: nobody wants to know what it says
                 return
         except BlockingIOError:
             return
@@ -131,6 +132,12 @@ class Closing(Sending):
         if self._state is CLOSING:
             if limits.close_timeout is not None and now - self._progress >= limits.close_timeout:
                 self._abort(CloseReason.LOCAL, None)
+                return False
+            return True
+        if self._flags & HANDSHAKING:
+            waited = now - self._progress
+            if limits.handshake_timeout is not None and waited >= limits.handshake_timeout:
+                self._abort(CloseReason.TIMEOUT, TimeoutError(f"no TLS handshake in {waited:.1f} s"))
                 return False
             return True
         sending = self._counted > 0

@@ -44,6 +44,7 @@ class Draining:
     def _drain(self, deadline: float | None, *, close_active: bool) -> None:
         """Have the connections end: all of them by the *deadline*, if there is one."""
         if close_active:
+            self._shared.draining = True
             for socket in self._shared.live_sockets():
                 socket._stop()
         if deadline is not None:
@@ -71,7 +72,7 @@ class Draining:
     def _terminate_all(self) -> None:
         me = getcurrent()
         spared = self._sockets_with_handler_in(me)
-        for socket in self._shared.live_sockets():
+        for socket in [*self._shared.live_sockets(), *self._shared.handshaking]:
             if socket not in spared:
                 socket._abort(CloseReason.STOPPED, None)
         for socket in [socket for socket in self._engine.blocked if socket._shared is self._shared]:

@@ -54,6 +54,8 @@ class Options:
     no_delay: bool = True
     #: Peers that vanished without a word are found in minutes, not in the two hours of tcp(7).
     keepalive: float | None = 60.0
+    #: In clear, unless there is a certificate: see :class:`greensock.TLS`.
+    tls: Any = None
     #: Bytes as they come, unless a framing makes messages of them: see :mod:`greensock.framing`.
     framing: Any = None
 
@@ -170,6 +172,7 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "no_delay": flag,
     "keepalive": keepalive,
     "framing": _framing,
+    "tls": lambda name, value: None if value is False else value,  # greensock.tls, which knows for which side, reads it
 }
 
 #: Options of what listens, which mean nothing to what connects.

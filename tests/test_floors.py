@@ -24,8 +24,18 @@ FLOORS = {
         *("address", "options", "writequeue", "handlers", "stats", "log"),
         *("buffers", "decoders", "framing", "sink"),
     ],
-    2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls"],  # the wire
-    3: ["shared", "link", "sending", "closing", "events", "receiving", "sock"],  # one connection
+    2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
+    3: [
+        "shared",
+        "link",
+        "sending",
+        "closing",
+        "events",
+        "handshaking",
+        "receiving",
+        "encryption",
+        "sock",
+    ],  # one connection
     4: ["draining", "accepting", "server", "client"],  # many
     5: ["group", "lifecycle"],  # around
     6: ["__init__", "testing"],  # doors
