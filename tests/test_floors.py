@@ -25,17 +25,10 @@ FLOORS = {
         *("buffers", "decoders", "framing", "sink"),
     ],
     2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
-    3: [
-        "shared",
-        "link",
-        "sending",
-        "closing",
-        "events",
-        "handshaking",
-        "receiving",
-        "encryption",
-        "sock",
-    ],  # one connection
+    3: [  # one connection
+        *("shared", "link", "sending", "closing", "events"),
+        *("handshaking", "receiving", "encryption", "sock"),
+    ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: ["group", "lifecycle"],  # around
     6: ["__init__", "testing"],  # doors

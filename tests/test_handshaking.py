@@ -10,11 +10,11 @@ import gevent
 import pytest
 
 import greensock
-from authority import SecurePeer, authority, client_context, credentials, trust
 from connections import attempt, stream, turns
 from greensock import CloseReason
 from greensock.engine import HANDSHAKES_PER_TURN, Engine
 from greensock.testing import Dial, Recorder, Serve, wait_until
+from tls_peer import SecurePeer, authority, client_context, credentials, trust
 
 
 def secure(serve: Serve, recorder: Recorder, **options: Any) -> greensock.Server:
@@ -207,9 +207,7 @@ def test_a_slow_handshake_is_none_too_slow(serve: Serve) -> None:
 def test_a_client_is_told_why(serve: Serve) -> None:
     server = secure(serve, Recorder())
     here = Recorder()
-    with pytest.raises(
-        ssl.SSLCertVerificationError, match=f"cannot connect to tls://127.0.0.1:{server.port}: .*verify"
-    ):
+    with pytest.raises(ssl.SSLCertVerificationError, match=f"cannot connect to {server.url}: .*verify"):
         greensock.connect(server.url, here.handlers)  # the system's authorities do not know ours
     assert here.events == ["connect_error"]
     wait_until(lambda: server.stats().handshake_failures == 1)

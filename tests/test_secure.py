@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authority import authority, client_context
 from connections import stream
 from greensock.secure import MAX_CONTROL, WRITE_SIZE, Buffers, Secure, encrypt
 from greensock.state import CloseReason
 from greensock.wire import READ_SIZE, Plain
+from tls_peer import authority, client_context
 
 
 class Endpoint:
