@@ -162,14 +162,15 @@ class Receiving(Handshaking):
 
     def _receive(self) -> bytes | None:
         """Read once, whatever the wire: None if there is nothing now, or if reading fails, which then is seen to."""
+        wire = self._wire
         try:
-            data = self._wire.read(READ_SIZE)
+            data = wire.read(READ_SIZE)
         except BlockingIOError:
             data = None
         except OSError as error:
             self._reading_failed(error)
             return None
-        if self._flags & SECURE:
+        if wire.more or wire.backlog is not None or self._flags & MORE:
             self._after_read()
         return data
 
