@@ -13,7 +13,6 @@ from .handlers import HandlerTable
 from .options import Options, seconds
 from .shared import Shared
 from .sock import Socket
-from .state import BY_HAND
 from .wire import Plain
 
 
@@ -52,7 +51,7 @@ def connect(
     socket = client.socket(where)
     socket.data = data
     if handlers is None:
-        socket._flags |= BY_HAND
+        socket._read_by_hand()
     try:
         wire = dial(where, limit)
     except BaseException as error:

@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 from . import net, options
 from .handlers import HandlerTable
 from .link import CLOSED
-from .receiving import Receiving
+from .reading import Reading
 from .shared import Shared
 from .state import BY_HAND, OVER, TOLD_TO_STOP, UNREFERENCED, SocketState
 from .wire import Plain
@@ -15,7 +15,7 @@ from .wire import Plain
 T = TypeVar("T")
 
 
-class Socket(Receiving, Generic[T]):
+class Socket(Reading, Generic[T]):
     """One connection. Made by a server for each one it accepts, and by :func:`greensock.connect`.
 
     ``T`` is what :attr:`data` holds. All methods are for the thread of the socket's hub; other threads use

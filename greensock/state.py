@@ -61,7 +61,7 @@ PENDING: Final = OPENING | STRAY | DRAINED | IDLE | STOPPING | GONE
 PAUSED: Final = 1 << 6  # pause()
 CHOKED: Final = 1 << 7  # its own queue is over the high-water mark
 EOF_READ: Final = 1 << 8  # the peer's FIN was read
-BY_HAND: Final = 1 << 20  # in blocking style: its user's greenlet reads
+BY_HAND: Final = 1 << 20  # in blocking style: a greenlet of its user reads
 UNREADABLE: Final = OPENING | PAUSED | CHOKED | EOF_READ | GONE | BY_HAND
 
 # The writing side.
@@ -86,3 +86,6 @@ CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD | FRAMED
 
 #: With any of these it has to be asked whether the next message of a read may be delivered.
 UNDECIDED: Final = UNREADABLE | FIN_WANTED | FIN_SENT | DEAD
+
+#: Of these a socket in blocking style has the first alone, as long as its input may go on.
+INPUT_ENDS: Final = BY_HAND | EOF_READ | GONE | TOLD_TO_STOP | OVER

@@ -31,6 +31,9 @@ class Plain(_socket.socket):
 
     __slots__ = ()
 
+    #: whether ``read`` has more to give that the kernel does not know of
+    more = False
+
     read = _socket.socket.recv
     write = _socket.socket.send
 

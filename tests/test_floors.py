@@ -22,10 +22,10 @@ FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
         *("address", "options", "writequeue", "handlers", "stats", "log"),
-        *("buffers", "decoders", "framing", "sink"),
+        *("buffers", "decoders", "framing", "inbox", "sink"),
     ],
     2: ["wire", "net", "dialing", "engine"],  # the wire
-    3: ["shared", "link", "sending", "closing", "events", "receiving", "sock"],  # one connection
+    3: ["shared", "link", "sending", "closing", "events", "receiving", "waiting", "reading", "sock"],  # one connection
     4: ["draining", "accepting", "server", "client"],  # many
     5: ["group", "lifecycle"],  # around
     6: ["__init__", "testing"],  # doors
