@@ -1,6 +1,5 @@
 """How the connections of one owner end together: told to stop, waited for, and then terminated."""
 
-import math
 from time import monotonic
 from typing import Any
 
@@ -9,24 +8,10 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from .engine import Engine
+from .options import deadline_of
 from .shared import Shared
 from .sock import Socket
 from .state import CloseReason
-
-
-def deadline_of(timeout: object) -> float | None:
-    """When *timeout* seconds from now are over, by ``time.monotonic``; None: there is no deadline.
-
-    Raises:
-        TypeError, ValueError: *timeout* is no number (a bool is none), or negative.
-    """
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
-    if not 0 <= timeout < math.inf:
-        raise ValueError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
-    return monotonic() + timeout
 
 
 class Draining:

@@ -7,9 +7,9 @@ from typing import Any, Final, Self
 
 from . import tls as tls_options
 from .accepting import Acceptor
-from .draining import Draining, deadline_of
+from .draining import Draining
 from .handlers import HandlerTable
-from .options import Options
+from .options import Options, deadline_of
 from .shared import Shared
 from .sock import Socket
 from .stats import Stats

@@ -22,12 +22,12 @@ FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
         *("address", "options", "writequeue", "handlers", "stats", "log"),
-        *("buffers", "decoders", "framing", "sink"),
+        *("buffers", "decoders", "framing", "inbox", "sink"),
     ],
     2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
     3: [  # one connection
         *("shared", "link", "sending", "closing", "events"),
-        *("handshaking", "receiving", "encryption", "sock"),
+        *("handshaking", "receiving", "waiting", "reading", "encryption", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: ["group", "lifecycle"],  # around
