@@ -332,4 +332,6 @@ def _time(data: bytes, part: tuple[int, int, int, int]) -> datetime:
     text = data[value:end].decode("ascii")
     if tag == _UTC_TIME:  # two digits of the year: 1950 to 2049
         text = ("19" if text >= "50" else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    if text[14:] != "Z":
+        raise ValueError("not the form that RFC 5280, 4.1.2.5, allows")
+    return datetime.fromisoformat(f"{text[:8]}T{text[8:]}")
