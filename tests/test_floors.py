@@ -22,10 +22,13 @@ FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
         *("address", "options", "writequeue", "handlers", "stats", "log"),
-        *("buffers", "decoders", "framing", "sink", "pem"),
+        *("buffers", "decoders", "framing", "inbox", "sink", "pem"),
     ],
-    2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls"],  # the wire
-    3: ["shared", "link", "sending", "closing", "events", "receiving", "sock"],  # one connection
+    2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
+    3: [  # one connection
+        *("shared", "link", "sending", "closing", "events"),
+        *("handshaking", "receiving", "waiting", "reading", "encryption", "sock"),
+    ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: ["group", "lifecycle"],  # around
     6: ["__init__", "testing"],  # doors
