@@ -27,7 +27,7 @@ FLOORS = {
     2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
     3: [  # one connection
         *("shared", "link", "sending", "closing", "events"),
-        *("handshaking", "receiving", "waiting", "reading", "encryption", "sock"),
+        *("handshaking", "receiving", "waiting", "reading", "session", "encryption", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: ["group", "lifecycle"],  # around
