@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
+from . import patching
 from .accepting import Acceptor
 from .draining import Draining, deadline_of
 from .handlers import HandlerTable
@@ -59,6 +60,7 @@ class Server(Draining, Acceptor):
 
     def start(self) -> None:
         """Bind, listen and accept; again, after ``stop``, if the server was given an address."""
+        patching.warn_when_late()
         super().start()
         self._engine.kept.add(self)
 

@@ -21,13 +21,13 @@ PACKAGE = Path(greensock.__file__).parent
 FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
-        *("address", "options", "writequeue", "handlers", "stats", "log"),
+        *("address", "options", "writequeue", "handlers", "stats", "log", "versions"),
         *("buffers", "decoders", "framing", "sink"),
     ],
-    2: ["wire", "net", "dialing", "engine"],  # the wire
+    2: ["wire", "net", "dialing", "engine", "patching", "drivers"],  # the wire
     3: ["shared", "link", "sending", "closing", "events", "receiving", "sock"],  # one connection
     4: ["draining", "accepting", "server", "client"],  # many
-    5: ["group", "lifecycle"],  # around
+    5: ["group", "lifecycle", "doctor"],  # around
     6: ["__init__", "testing"],  # doors
 }
 
