@@ -43,6 +43,9 @@ MAX_PARKED: Final = 1024
 SWEEP_LONGEST: Final = 0.5
 SWEEP_SHORTEST: Final = 0.02
 
+#: So many steps of TLS handshakes in one turn: each takes up to a millisecond, which everybody else waits for.
+HANDSHAKES_PER_TURN: Final = 5
+
 #: Parked runners up to this number are kept for good; more of them only as long as they are used.
 KEEP_PARKED: Final = 64
 
@@ -125,6 +128,10 @@ class Engine:
         #: those of them that listen or have connections: a paused one has no watcher that would keep it and its owner
         self.kept: set[Any] = set()
         self.released = Event()
+        #: what the connections with TLS share: see :mod:`greensock.secure`
+        self.tls_buffers: Any = None
+        self._handshakes = 0  # steps in this turn
+        self._postponed: deque[Any] = deque()  # sockets whose handshake has to wait for the next one
         self._parked: list[greenlet] = []
         self._least_parked = 0  # since the last sweep
         self._returned: deque[tuple[greenlet, Any]] = deque()
@@ -175,6 +182,14 @@ class Engine:
         self.ready.append(socket)
         self.wake()
 
+    def may_shake(self, socket: Any) -> bool:
+        """Whether there is time for a step of *socket*'s handshake. If not, it is served again in the next turn."""
+        if self._handshakes >= HANDSHAKES_PER_TURN:
+            self._postponed.append(socket)
+            return False
+        self._handshakes += 1
+        return True
+
     def flush_later(self, socket: Any) -> None:
         """Send what was written to *socket* once, at the end of this turn or in the next."""
         self.dirty.append(socket)
@@ -203,10 +218,13 @@ class Engine:
     def turn(self) -> None:
         """Serve all that is ready. Runs in the hub and calls no user code there."""
         ready = self.ready
-        if not (ready or self.dirty or self._sweep_due or self._returned):
+        if not (ready or self.dirty or self._sweep_due or self._returned or self._postponed):
             return
         self._turning = True
         try:
+            self._handshakes = 0
+            for _ in range(min(HANDSHAKES_PER_TURN, len(self._postponed))):
+                ready.append(self._postponed.popleft())
             while self._returned:
                 self._take_back()
             while True:
@@ -234,7 +252,7 @@ class Engine:
             self._turning = False
             if self.current is not None and not runner.dead:  # a signal raised between the switch and what follows it
                 self._leave_behind(runner)
-            if ready or self.dirty:
+            if ready or self.dirty or self._postponed:
                 self.wake()
             if len(self._parked) < self._least_parked:
                 self._least_parked = len(self._parked)
@@ -414,6 +432,7 @@ class Engine:
             socket._leave_to_parent()
         self.ready.clear()
         self.dirty.clear()
+        self._postponed.clear()
         self.timed.clear()
         self.kept.clear()
         for watching in list(self.on_fork):

@@ -16,14 +16,17 @@ from .state import (
     CLOCKED,
     DRAINED,
     GONE,
-    HELD,
+    HANDSHAKING,
     IDLE,
     OPENING,
     OVER,
     PENDING,
+    SHAKEN,
     STOPPING,
+    STORED,
     STRAY,
     UNREADABLE,
+    UPGRADING,
     WAITING,
     CloseReason,
     SocketState,
@@ -145,18 +148,19 @@ class Link:
         if flags & WAITING:
             self._flags = flags & ~WAITING
             self._watch()
-        elif flags & HELD and not flags & UNREADABLE:
+        elif flags & STORED and not flags & UNREADABLE:
             self._serve_next_turn()
 
     # -- watchers ------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """Have the socket served when it is readable, unless something forbids reading."""
-        if not self._flags & UNREADABLE and self._state is not CLOSED:
+        flags = self._flags
+        if (not flags & UNREADABLE or flags & HANDSHAKING) and self._state is not CLOSED:
             reader = self._reader
             if not reader.active:
                 reader.start(self._engine.ready.append, self)
-            if self._flags & HELD and self._running is None and self._engine.current is not self:
+            if flags & STORED and self._running is None and self._engine.current is not self:
                 self._serve_next_turn()
 
     def _serve_next_turn(self) -> None:
@@ -166,6 +170,10 @@ class Link:
     def _pause_watcher(self) -> None:
         if self._state is not CLOSED:
             self._flags |= WAITING
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if not self._flags & UPGRADING:  # whose greenlet waits by the same watcher
             self._reader.stop()
 
     def _watch_writing(self, callback: Callable[[], None]) -> None:
@@ -227,6 +235,7 @@ class Link:
         else:
             self._wire.close()
         self._leave_rooms()
+        self._shared.handshaking.discard(self)
         if self in self._shared.sockets:
             self._shared.sockets.remove(self)
             self._counters.bytes_read += self.bytes_read
@@ -237,7 +246,7 @@ class Link:
         if self._queue.size or self._waiters:
             self._drop_queue()
         self._flags &= ~(
-            STRAY | DRAINED | IDLE | STOPPING | WAITING | CLOCKED | HELD
+            STRAY | DRAINED | IDLE | STOPPING | SHAKEN | WAITING | CLOCKED | STORED
         )  # nothing but the close is delivered now
         self._ask_for(GONE)
 

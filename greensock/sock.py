@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from . import net, options
+from .encryption import Encryption
 from .handlers import HandlerTable
 from .link import CLOSED
-from .receiving import Receiving
 from .shared import Shared
 from .state import BY_HAND, OVER, TOLD_TO_STOP, UNREFERENCED, SocketState
 from .wire import Plain
@@ -15,7 +15,7 @@ from .wire import Plain
 T = TypeVar("T")
 
 
-class Socket(Receiving, Generic[T]):
+class Socket(Encryption, Generic[T]):
     """One connection. Made by a server for each one it accepts, and by :func:`greensock.connect`.
 
     ``T`` is what :attr:`data` holds. All methods are for the thread of the socket's hub; other threads use
@@ -131,8 +131,3 @@ class Socket(Receiving, Generic[T]):
         self._check_thread()
         if self._state is not CLOSED:
             net.set_keepalive(self._wire, options.keepalive("keepalive", seconds))
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether TLS protects the connection."""
-        return False
