@@ -123,7 +123,7 @@ class Reading(Waiting):
         """
         message = self._next_message(timeout)
         if message is _END:
-            raise EOFError("the peer has ended")
+            raise self._as_own(EOFError("the peer has ended"))
         return message
 
     def messages(self, *, timeout: float | None = None) -> Iterator[Any]:
@@ -149,7 +149,7 @@ class Reading(Waiting):
         deadline = deadline_of(timeout)
         while True:
             if frames.failure is not None:
-                raise frames.failure.with_traceback(None)
+                raise self._message_error(frames.failure)
             chunk = data.take_all() if data.size else self._receive(READ_SIZE, deadline, timeout)
             if not chunk:
                 if self._flags & EOF_READ:
@@ -157,17 +157,21 @@ class Reading(Waiting):
                 self._ended_cleanly()
                 return _END
             self._counters.messages_read += frames.feed(chunk)
-            if isinstance(frames.failure, FrameError):
-                self._because(CloseReason.PROTOCOL, frames.failure)
             for message in frames.messages:
                 return message
 
     def _check_cut_off(self, frames: Frames) -> None:
         try:
             frames.decoder.close()
-        except IncompleteRead as error:
+        except Exception as error:
+            raise self._message_error(error)  # noqa: B904 - it is the same
+
+    def _message_error(self, error: Exception) -> Exception:
+        """*error* of a decoder, to be raised: of what the peer has sent, or of the decoder itself."""
+        if isinstance(error, (FrameError, IncompleteRead)):
             self._because(CloseReason.PROTOCOL, error)
-            raise
+            self._as_own(error)
+        return error.with_traceback(None)
 
     # -- checks --------------------------------------------------------------------------------------
 
@@ -232,7 +236,7 @@ class Reading(Waiting):
     def _cut_off(self, data: Input, wanted: str) -> IncompleteRead:
         """The input has ended before what was *wanted*."""
         partial = data.take_all()
-        error = IncompleteRead(f"the peer ended after {len(partial)} bytes, before {wanted}", partial)
+        error = self._as_own(IncompleteRead(f"the peer ended after {len(partial)} bytes, before {wanted}", partial))
         if partial:
             self._because(CloseReason.PROTOCOL, error)
         else:

@@ -38,13 +38,17 @@ class Socket(Encryption, Generic[T]):
     def reload(self, handlers: object) -> None:
         """Replace the handlers of this socket alone; it then no longer follows its server's.
 
+        A handler that runs finishes as it was, and so does a session: of its handlers the others are replaced.
+
         Raises:
-            TypeError: ``listen`` would not accept *handlers*, or the socket has none; nothing changes.
+            TypeError: ``listen`` would not accept *handlers*, the socket has none, or one is a session and the other is
+                not; nothing changes.
         """
         self._check_thread()
         table = HandlerTable(handlers)
-        if self._flags & BY_HAND:
+        if self._flags & BY_HAND and self._table.handle is None:
             raise TypeError("this socket has no handlers to replace: its user reads it himself")
+        self._table.check_kind(table)
         self._table = table
 
     def ref(self) -> None:

@@ -30,8 +30,8 @@ FLOORS = {
     ],
     3: [  # one connection
         *("shared", "link", "sending", "closing", "events"),
-        *("handshaking", "receiving", "waiting", "reading", "encryption", "raw"),
-        *("stdlib_stream", "stdlib_socket", "sock"),
+        *("handshaking", "receiving", "waiting", "reading", "session", "encryption"),
+        *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: ["group", "lifecycle", "doctor"],  # around
