@@ -149,7 +149,7 @@ class StdlibStream:
             elif not socket._writable:
                 raise socket._closed_error()
         except TimeoutError:
-            raise TimeoutError("timed out") from None
+            raise socket._as_own(TimeoutError("timed out")) from None
         except SocketClosed as error:
             raise failure(error, EPIPE) from error
 
@@ -217,7 +217,7 @@ class StdlibStream:
     def _timed_out(self, flags: int) -> NoReturn:
         if self._timeout == 0.0 or flags & _NOW:
             raise BlockingIOError(EAGAIN, os.strerror(EAGAIN)) from None
-        raise TimeoutError("timed out") from None
+        raise self._socket._as_own(TimeoutError("timed out")) from None
 
 
 def _as_bytes(data: Buffer) -> bytes:
@@ -236,7 +236,6 @@ def closed() -> OSError:
 def failure(error: SocketClosed, otherwise: int = EBADF) -> OSError:
     """What the standard library would raise: that which ended the connection, if it was not this side."""
     cause = error.__cause__
-    number = cause.errno if isinstance(cause, OSError) and cause.errno else otherwise
-    told: Any = OSError(number, os.strerror(number))
+    told: Any = type(cause)(*cause.args) if isinstance(cause, OSError) else OSError(otherwise, os.strerror(otherwise))
     told.socket = error.socket  # so that a handler that lets it out is not blamed for the network
     return told  # type: ignore[no-any-return]

@@ -34,7 +34,11 @@ FLOORS = {
         *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
-    5: ["group", "lifecycle", "doctor"],  # around
+    5: [  # around
+        *("group", "lifecycle", "doctor"),
+        *("legacy_threads", "legacy_listening", "legacy_serving"),
+        *("legacy_socketserver", "legacy"),
+    ],
     6: ["__init__", "testing"],  # doors
 }
 
