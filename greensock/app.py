@@ -146,7 +146,11 @@ class App:
         """
         handlers = _attribute(module, name)
         try:
-            if isinstance(handlers, type):
+            if _is_request_handler(handlers):
+                from .legacy import request_handler  # for few, and it brings much along
+
+                handlers = request_handler(handlers)
+            elif isinstance(handlers, type):
                 handlers = handlers()
             HandlerTable(handlers)
         except TypeError as error:
@@ -257,6 +261,16 @@ def _attribute(module: ModuleType, name: str) -> Any:
     except AttributeError:
         there = ", ".join(_candidates(module)) or "nothing that could be handlers"
         raise AppError(f"{_file_of(module) or module.__name__} has no {name!r}; it has {there}") from None
+
+
+def _is_request_handler(handlers: object) -> bool:
+    """Whether it is a handler class of :mod:`socketserver`, which has been imported then."""
+    socketserver = sys.modules.get("socketserver")
+    return (
+        socketserver is not None
+        and isinstance(handlers, type)
+        and issubclass(handlers, socketserver.BaseRequestHandler)
+    )
 
 
 def _candidates(module: ModuleType) -> Iterator[str]:

@@ -143,6 +143,8 @@ class Client(Draining):
             if self._shared.tls is not None:
                 self._wait_for_handshake(socket, deadline)
             gevent.sleep(0)
+            if self._shared.table.handle is not None:
+                gevent.sleep(0)  # its greenlet was made meanwhile, and begins before this one goes on
         except BaseException:  # killed, or out of time
             socket.terminate()
             raise

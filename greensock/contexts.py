@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import gevent.ssl
 
-from .certificates import Identity, Secret
+from .certificates import Identity
+from .pem import Secret
 
 if TYPE_CHECKING:
     from .tls import TLS
@@ -107,13 +108,10 @@ def _choose_ciphers(context: ssl.SSLContext, ciphers: str | None) -> None:
     for name in ciphers.replace(",", ":").replace(" ", ":").split(":"):
         if name.startswith("TLS_"):
             raise ValueError(
-                f"ciphers chooses among those of TLS 1.2; {name!r} is of TLS 1.3, which has only good ones"
+                f"ciphers are those of TLS 1.2; {name!r} is of TLS 1.3, where all are good and none is chosen"
             )
-        if (
-            name
-            and name[0] not in "@!-+"
-            and not _selects(gevent.ssl.SSLContext(context.protocol), f"@SECLEVEL=0:{name}")
-        ):
+        chosen = name and name[0] not in "@!-+"
+        if chosen and not _selects(gevent.ssl.SSLContext(context.protocol), name):
             raise ValueError(f"ciphers has a name that OpenSSL does not know: {name!r}")
     if not _selects(context, ciphers):
         raise ValueError(f"ciphers selects nothing: {ciphers!r}")

@@ -62,14 +62,16 @@ class Draining:
                 socket._abort(CloseReason.STOPPED, None)
         for socket in [socket for socket in self._engine.blocked if socket._shared is self._shared]:
             if socket not in spared:
-                gevent.kill(socket._running)
-        for _ in range(3):  # for the killed handlers to end and for ``close`` to be delivered
+                for greenlet in socket._handler_greenlets():
+                    if greenlet:  # one that has not begun will see that it is too late
+                        gevent.kill(greenlet)
+        for _ in range(5):  # for the killed handlers to end and for ``close`` to be delivered
             if self._shared.alive > len(spared):
                 self._let_a_turn_pass()
 
     def _sockets_with_handler_in(self, greenlet: Any) -> list[Socket[Any]]:
         """The socket whose handler *greenlet* runs, if it is one of ours: nobody can wait for himself."""
-        return [s for s in self._engine.blocked if s._running is greenlet and s._shared is self._shared]
+        return [s for s in self._engine.blocked if s._shared is self._shared and greenlet in s._handler_greenlets()]
 
     def _on_change(self) -> None:
         if self._changed is not None:

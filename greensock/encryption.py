@@ -10,8 +10,8 @@ from gevent.event import AsyncResult
 
 from . import tls as tls_options
 from .link import CLOSED
-from .reading import Reading
 from .sending import OPEN
+from .session import Session
 from .state import (
     BY_HAND,
     DEAD,
@@ -25,7 +25,7 @@ from .waiting import Input
 from .writequeue import WriteQueue
 
 
-class Encryption(Reading):
+class Encryption(Session):
     """The TLS of one connection. Without TLS all of it is False or None."""
 
     __slots__ = ()

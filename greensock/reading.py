@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Self
 
 from .engine import get_ident
-from .errors import FrameError, IncompleteRead
+from .errors import FrameError, FrameTooLarge, IncompleteRead
 from .options import deadline_of
 from .receiving import Frames
 from .state import EOF_READ, FRAMED, UPGRADING, CloseReason
@@ -82,9 +82,13 @@ class Reading(Waiting):
             raise ValueError("delimiter must have a byte at least")
         _check_size(max_size)
         deadline = deadline_of(timeout)
-        while (found := data.until(delimiter, max_size)) is None:
-            if not self._fill(deadline, timeout):
-                raise self._cut_off(data, repr(delimiter))
+        try:
+            while (found := data.until(delimiter, max_size)) is None:
+                if not self._fill(deadline, timeout):
+                    raise self._cut_off(data, repr(delimiter))
+        except FrameTooLarge as error:
+            self._as_own(error)
+            raise
         return found
 
     def lines(self, max_size: int = MAX_SIZE, *, timeout: float | None = None) -> Iterator[bytes]:
@@ -123,7 +127,7 @@ class Reading(Waiting):
         """
         message = self._next_message(timeout)
         if message is _END:
-            raise EOFError("the peer has ended")
+            raise self._as_own(EOFError("the peer has ended"))
         return message
 
     def messages(self, *, timeout: float | None = None) -> Iterator[Any]:
@@ -149,7 +153,7 @@ class Reading(Waiting):
         deadline = deadline_of(timeout)
         while True:
             if frames.failure is not None:
-                raise frames.failure.with_traceback(None)
+                raise self._message_error(frames.failure)
             chunk = data.take_all() if data.size else self._receive(READ_SIZE, deadline, timeout)
             if not chunk:
                 if self._flags & EOF_READ:
@@ -157,17 +161,21 @@ class Reading(Waiting):
                 self._ended_cleanly()
                 return _END
             self._counters.messages_read += frames.feed(chunk)
-            if isinstance(frames.failure, FrameError):
-                self._because(CloseReason.PROTOCOL, frames.failure)
             for message in frames.messages:
                 return message
 
     def _check_cut_off(self, frames: Frames) -> None:
         try:
             frames.decoder.close()
-        except IncompleteRead as error:
+        except Exception as error:
+            raise self._message_error(error)  # noqa: B904 - it is the same
+
+    def _message_error(self, error: Exception) -> Exception:
+        """*error* of a decoder, to be raised: of what the peer has sent, or of the decoder itself."""
+        if isinstance(error, (FrameError, IncompleteRead)):
             self._because(CloseReason.PROTOCOL, error)
-            raise
+            self._as_own(error)
+        return error.with_traceback(None)
 
     # -- checks --------------------------------------------------------------------------------------
 
@@ -201,16 +209,20 @@ class Reading(Waiting):
 
     def _next_line(self, max_size: int, timeout: float | None) -> bytes | None:
         data = self._check_reading()
-        line = data.line(max_size)
-        if line is None:
-            deadline = deadline_of(timeout)
-            while line is None:
-                if not self._fill(deadline, timeout):
-                    if data.size:
-                        raise self._cut_off(data, "the end of the line")
-                    self._ended_cleanly()
-                    return None
-                line = data.line(max_size)
+        try:
+            line = data.line(max_size)
+            if line is None:
+                deadline = deadline_of(timeout)
+                while line is None:
+                    if not self._fill(deadline, timeout):
+                        if data.size:
+                            raise self._cut_off(data, "the end of the line")
+                        self._ended_cleanly()
+                        return None
+                    line = data.line(max_size)
+        except FrameTooLarge as error:
+            self._as_own(error)
+            raise
         return line
 
     def _fill(self, deadline: float | None, timeout: float | None) -> bool:
@@ -232,7 +244,7 @@ class Reading(Waiting):
     def _cut_off(self, data: Input, wanted: str) -> IncompleteRead:
         """The input has ended before what was *wanted*."""
         partial = data.take_all()
-        error = IncompleteRead(f"the peer ended after {len(partial)} bytes, before {wanted}", partial)
+        error = self._as_own(IncompleteRead(f"the peer ended after {len(partial)} bytes, before {wanted}", partial))
         if partial:
             self._because(CloseReason.PROTOCOL, error)
         else:

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeAlias
 
-from .certificates import Certificate, Contents, Identity, Secret, authorities, identities
+from .certificates import Contents, Identity, authorities, identities
 from .options import flag
+from .pem import Certificate, Secret
 
 if TYPE_CHECKING:
     import ssl

@@ -16,7 +16,7 @@ from .link import CLOSED
 from .receiving import Receiving
 from .sending import CLOSING, ENDED
 from .shared import Shared
-from .state import BY_HAND, CLOCKED, EOF_READ, FIN_SENT, FRAMED, INPUT_ENDS, PENDING, TOLD_TO_STOP, CloseReason
+from .state import BY_HAND, CLOCKED, EOF_READ, FIN_SENT, FRAMED, INPUT_ENDS, PENDING, TOLD_TO_STOP, WAITING, CloseReason
 from .wire import READ_SIZE, SMALL_READ, Plain
 
 
@@ -92,7 +92,7 @@ class Waiting(Receiving):
                 if wire.backlog is not None:
                     self._after_read()
                 if deadline is not None and monotonic() >= deadline:
-                    raise _timed_out(timeout) from None
+                    raise self._timed_out(timeout) from None
                 continue
             except OSError as error:
                 self._reading_failed(error)
@@ -185,8 +185,8 @@ class Waiting(Receiving):
             engine.current = None
             if self._queue.size and not self._corks:
                 self._flush()
-            if self._flags & PENDING and self._running is None:
-                engine.schedule(self)
+            if self._flags & (PENDING | WAITING) and self._running is None:
+                self._settle()
 
     def _set_timer(self, data: Input, deadline: float) -> None:
         """Have :meth:`_on_timer` called at the *deadline* or before; it is left running, for most waits are shorter."""
@@ -205,7 +205,10 @@ class Waiting(Receiving):
         if monotonic() < data.deadline:
             self._set_timer(data, data.deadline)
         else:
-            self._resume(data, _timed_out(data.timeout))
+            self._resume(data, self._timed_out(data.timeout))
+
+    def _timed_out(self, timeout: float | None) -> TimeoutError:
+        return self._as_own(TimeoutError(f"no more input came in {timeout} s"))
 
     # -- the end of input ----------------------------------------------------------------------------
 
@@ -285,12 +288,18 @@ class Waiting(Receiving):
             self._wake_later()
 
     def _stop(self) -> None:
-        self._wake_later()
+        if self._running is None:
+            self._wake_later()  # before it is closed
         super()._stop()
 
     def _wake_later(self) -> None:
         if self._input is not None and self._input.waiter is not None:
             self._engine.loop.run_callback(self._wake)
+
+    def _waits_for_room(self, broadcast: bool) -> bool:
+        if self._flags & BY_HAND and self._running is None:  # of a client, whoever writes
+            return not broadcast and getcurrent() is not self._engine.hub
+        return super()._waits_for_room(broadcast)
 
     def _may_idle(self) -> bool:
         return super()._may_idle() if self._input is None else self._input.waiter is not None
@@ -300,6 +309,8 @@ class Waiting(Receiving):
         if self._input is not None:
             self._input.stop_timer()
             self._flags &= ~BY_HAND
+            if self._input.waiter is not None:  # for ever
+                self._wire.close()
 
     # -- users ---------------------------------------------------------------------------------------
 
@@ -323,7 +334,3 @@ class Waiting(Receiving):
         """Stop the delivery of ``data``. In blocking style, where nothing is delivered, without effect."""
         if self._input is None:
             super().pause()
-
-
-def _timed_out(timeout: float | None) -> TimeoutError:
-    return TimeoutError(f"no more input came in {timeout} s")

@@ -116,7 +116,9 @@ def test_what_is_installed_below_the_directory_is_not_part_of_it(tmp_path: Path)
 
 
 def test_names_may_have_dots() -> None:
-    write("service.py", "class inner:\n    data = staticmethod(lambda socket, data: None)\n    handlers = {'data': data}")
+    write(
+        "service.py", "class inner:\n    data = staticmethod(lambda socket, data: None)\n    handlers = {'data': data}"
+    )
     assert App("service:inner.handlers").load() is sys.modules["service"].inner.handlers
 
 
@@ -124,6 +126,17 @@ def test_a_class_is_made_once() -> None:
     write("service.py", "class Echo:\n    def data(self, socket, data): ...")
     app = App("service:Echo")
     assert type(app.load()) is sys.modules["service"].Echo
+
+
+def test_a_session_function() -> None:
+    write("service.py", "def handle(socket): ...")
+    assert App("service:handle").load() is sys.modules["service"].handle
+
+
+def test_a_handler_class_of_socketserver_becomes_a_session() -> None:
+    write("service.py", "import socketserver\nclass Old(socketserver.StreamRequestHandler):\n    def handle(self): ...")
+    handle: Any = App("service:Old").load()
+    assert handle.__module__ == "greensock.legacy"
 
 
 def test_another_object_of_the_program_is_found_in_the_same_ways() -> None:
@@ -160,7 +173,9 @@ def test_no_target(target: str) -> None:
 
 
 def test_a_missing_name_is_told_with_those_there_are() -> None:
-    write("service.py", "import os\nfrom collections import deque\n_x = 1\nclass Echo: ...\ndef main(): ...\ntable = {}")
+    write(
+        "service.py", "import os\nfrom collections import deque\n_x = 1\nclass Echo: ...\ndef main(): ...\ntable = {}"
+    )
     assert refusal("service.py") == f"{os.path.abspath('service.py')} has no 'handlers'; it has Echo, main, table"
     write("empty.py", "")
     assert refusal("empty.py").endswith("it has nothing that could be handlers")
@@ -176,7 +191,7 @@ def test_what_cannot_serve_is_told() -> None:
 def test_a_class_that_fails_when_it_is_made_is_told_with_its_line() -> None:
     write("service.py", "class Fails:\n    def __init__(self):\n        raise OSError('no database')")
     told = refusal("service:Fails")
-    assert "service.py\", line 3, in __init__" in told
+    assert 'service.py", line 3, in __init__' in told
     assert told.endswith("OSError: no database")
 
 

@@ -106,7 +106,9 @@ def test_tls_is_handed_over_as_paths() -> None:
 def test_an_unknown_key_names_the_file_the_nearest_key_and_all_keys() -> None:
     write("max_conections = 1\n")
     told = refusal()
-    assert told.startswith("greensock.toml: unknown key 'max_conections'; did you mean 'max_connections'? The keys are ")
+    assert told.startswith(
+        "greensock.toml: unknown key 'max_conections'; did you mean 'max_connections'? The keys are "
+    )
     assert all(name in told for name in SETTINGS)
 
 

@@ -142,7 +142,9 @@ def test_what_fails_only_in_this_process_changes_nothing_either(
     reloading = reloader(app, server)
     before = app.modules()
     monkeypatch.setattr(sys, "of_this_process", True, raising=False)
-    write("import sys\nif hasattr(sys, 'of_this_process'):\n    raise ValueError('duplicate')\n" + ANSWERS.format("two"))
+    write(
+        "import sys\nif hasattr(sys, 'of_this_process'):\n    raise ValueError('duplicate')\n" + ANSWERS.format("two")
+    )
     reloading.reload()
     assert peer.exchange(b"???") == b"one"
     assert "ValueError: duplicate" in told(caplog)[0]

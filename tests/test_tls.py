@@ -256,7 +256,7 @@ def test_garbage(contents: bytes, option: str) -> None:
     if option == "text":
         option = "key"
         options = {**OURS.both, "key": mark + contents.decode("latin-1")}
-    with pytest.raises(ValueError, match=f"^{option} ") as caught:
+    with pytest.raises(ValueError, match=f"^{option} |^passphrase is missing: key") as caught:
         TLS(**options)
     assert mark not in str(caught.value)
     assert caught.value.__context__ is None
@@ -359,7 +359,7 @@ def test_the_ciphers_of_tls_1_2() -> None:
     ("ciphers", "match"),
     [
         ("ECDHE-ECDSA-AES128-GCM-SHA256:MISSPELT", "has a name that OpenSSL does not know: 'MISSPELT'"),
-        ("TLS_AES_128_GCM_SHA256", ".*; 'TLS_AES_128_GCM_SHA256' is of TLS 1.3"),
+        ("TLS_AES_128_GCM_SHA256", "are those of TLS 1.2; 'TLS_AES_128_GCM_SHA256' is of TLS 1.3"),
         ("HIGH:!ALL", "selects nothing"),
         *((wrong, "must be a list of ciphers") for wrong in ("", ":", " ", 1, ["HIGH"], b"HIGH", "\u00e4", "A\0B")),
     ],
