@@ -75,10 +75,6 @@ class Service:
         config = self._config
         _raise_file_limit()
         signals = Signals(delay=config["drain_delay"], timeout=config["drain_timeout"])
-        if config["patch"]:
-            import gevent.monkey
-
-            gevent.monkey.patch_all()
         with ExitStack() as ending:
             self._notifier = Notifier(os.environ)
             before = monotonic()
