@@ -116,7 +116,7 @@ class Watcher:
         self._loop = gevent.get_hub().loop
         self._closed = False
         self._seen = self._look()
-        native.start_thread(self._run, ())
+        native.start_thread(self._run)
 
     def close(self) -> None:
         """Watch no more."""

@@ -57,7 +57,7 @@ class Signals:
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._handlers_before = {number: signal.signal(number, _nothing) for number in TAKEN}
         os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=self._stop_in_child)
-        native.start_thread(self._listen, ())
+        native.start_thread(self._listen)
 
     def serve(self, *, drain: Callable[[float], object], end: Action, reload: Action, show: Action) -> None:
         """From now on there is something to drain.

@@ -171,7 +171,7 @@ def test_hup_reloads(serving: Serve) -> None:
     service = serving(SERVICE)
     with connect(service) as peer:
         say(service, peer, "anything")
-        service.edit(SERVICE.replace('print(data.decode(), flush=True)', 'print("new", flush=True)'))
+        service.edit(SERVICE.replace("print(data.decode(), flush=True)", 'print("new", flush=True)'))
         service.send(signal.SIGHUP)
         service.wait_for_error("reloaded service.py")
         peer.sendall(b"anything")
