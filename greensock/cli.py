@@ -27,7 +27,7 @@ def wants_patch(arguments: Sequence[str]) -> bool:
 
     What is wrong with the arguments is told later, by those who read all of them.
     """
-    if not arguments or arguments[0] != "serve":
+    if not arguments or arguments[0] not in ("serve", "doctor"):
         return False
     said = [argument for argument in arguments if argument in ("--patch", "--no-patch")]
     if said:

@@ -175,3 +175,12 @@ def example(no_leaks: None) -> Iterator[Launch]:
     yield start
     for program in programs:
         program.kill()
+
+
+def run(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the command ``greensock`` to its end: status, output, and errors."""
+    program = Program("-m", "greensock", *arguments, cwd=cwd, env=env)
+    try:
+        return program.finish()
+    finally:
+        program.kill()
