@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import gevent
 import gevent.subprocess
@@ -22,7 +22,7 @@ from program import ROOT
 PEERS = Path(__file__).parent / "peers"
 
 #: Seconds in which a program has done what it was told to.
-PATIENCE = 5.0
+PATIENCE = 20.0
 
 
 def find(name: str) -> str | None:
@@ -46,7 +46,7 @@ class Foreign:
 
     def __init__(self, program: str, *arguments: object) -> None:
         command = [find(program) or program, *map(str, arguments)]
-        self.process = gevent.subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0)
+        self.process: Any = gevent.subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, bufsize=0)
         self.output = bytearray()
         self.errors = bytearray()
         self._heard = Event()
@@ -72,7 +72,7 @@ class Foreign:
         Raises:
             AssertionError: it has ended without, or time is up.
         """
-        with gevent.Timeout(PATIENCE, False):
+        with gevent.Timeout(PATIENCE, cast(Any, False)):
             while not condition():
                 ended = all(pipe.ready() for pipe in self._listening)
                 assert not ended, f"it ended without {what}:\n{self.said}"

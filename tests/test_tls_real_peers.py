@@ -275,9 +275,7 @@ class TestCurl:
         assert server.stats().bytes_read == 0
 
     @versions
-    def test_client_certificates(
-        self, serve: Serve, curl: Callable[..., Foreign], files: Path, version: str
-    ) -> None:
+    def test_client_certificates(self, serve: Serve, curl: Callable[..., Foreign], files: Path, version: str) -> None:
         server = serve(Http(), tls=greensock.TLS(**credentials(), **trust(), request_cert=True))
         url = f"https://127.0.0.1:{server.port}/"
         limits = (f"--tlsv{version}", "--tls-max", version)
