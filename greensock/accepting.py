@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+from collections.abc import Callable
 from time import time
 from typing import Any, Final, cast
 
@@ -52,6 +53,7 @@ class Acceptor(StreamServer):
             stop_reading_when_over=True,
             on_gone=self._on_gone,
             tls=tls.server_side(options.tls) if options.tls is not None else None,
+            spawn=self._spawn_session,
         )
         self._full = False
         self._starving = False
@@ -168,6 +170,10 @@ class Acceptor(StreamServer):
             wire.close()
             raise
         self._engine.schedule(socket)
+
+    def _spawn_session(self, session: Callable[[], None]) -> Any:
+        spawn: Any = self._spawn  # as gevent's StreamServer was told to
+        return spawn(session)
 
     def _accept_failed(self, error: OSError) -> bool:
         if error.errno in FATAL:

@@ -19,7 +19,7 @@ from .handlers import HandlerTable
 from .options import Options, seconds
 from .shared import Shared
 from .sock import Socket
-from .state import BY_HAND, CloseReason
+from .state import CloseReason
 from .wire import Plain
 
 
@@ -69,7 +69,7 @@ def connect(
     socket = client.socket(where)
     socket.data = data
     if handlers is None:
-        socket._flags |= BY_HAND
+        socket._read_by_hand()
     try:
         try:
             wire = dial(where, limit)
@@ -143,6 +143,8 @@ class Client(Draining):
             if self._shared.tls is not None:
                 self._wait_for_handshake(socket, deadline)
             gevent.sleep(0)
+            if self._shared.table.handle is not None:
+                gevent.sleep(0)  # its greenlet was made meanwhile, and begins before this one goes on
         except BaseException:  # killed, or out of time
             socket.terminate()
             raise

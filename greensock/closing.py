@@ -38,12 +38,7 @@ class Closing(Sending):
     __slots__ = ()
 
     def close(self) -> None:
-        """Send what is queued, then close both directions without cutting off the peer's last bytes.
-
-        Returns at once; ``close`` is the event when it is done. If the peer takes no byte, or sends no FIN, for
-        ``close_timeout`` seconds, the connection is terminated and ``unsent`` tells what was lost. Nothing is
-        delivered meanwhile. A second call does nothing.
-        """
+        """Send what is queued, then close both directions; see :meth:`Socket.close`."""
         self._check_thread()
         self._close(CloseReason.LOCAL, None)
 
@@ -152,6 +147,10 @@ class Closing(Sending):
         if stamp is None:
             return sending
         idle = self._idle_timeout
-        if self._running is None and idle is not None and not self._flags & IDLE and now - stamp >= idle:
+        if idle is not None and not self._flags & IDLE and now - stamp >= idle and self._may_idle():
             self._ask_for(IDLE)
         return True
+
+    def _may_idle(self) -> bool:
+        """Whether the idle clock runs: it stands still while a handler does."""
+        return self._running is None

@@ -10,8 +10,8 @@ from gevent.event import AsyncResult
 
 from . import tls as tls_options
 from .link import CLOSED
-from .receiving import Receiving
 from .sending import OPEN
+from .session import Session
 from .state import (
     BY_HAND,
     DEAD,
@@ -21,10 +21,11 @@ from .state import (
     UPGRADING,
     CloseReason,
 )
+from .waiting import Input
 from .writequeue import WriteQueue
 
 
-class Encryption(Receiving):
+class Encryption(Session):
     """The TLS of one connection. Without TLS all of it is False or None."""
 
     __slots__ = ()
@@ -90,6 +91,7 @@ class Encryption(Receiving):
 
         Raises:
             ValueError: *tls* is wrong, or there is TLS already; the connection stays as it was.
+            RuntimeError: another greenlet reads this socket, or the call is from another thread.
             SocketClosed: the connection is over, or this side has ended it.
             OSError: the handshake fails (``ssl.SSLError``), or is not done in time (``TimeoutError``), or bytes were
                 received in clear ahead of it: whoever sent them need not be the peer (CVE-2011-0411).
@@ -97,6 +99,9 @@ class Encryption(Receiving):
         self._check_thread()
         if self._flags & (SECURE | UPGRADING):
             raise ValueError("there is TLS on this connection already")
+        unread = self._input
+        if unread is not None and unread.waiter is not None:
+            raise RuntimeError("another greenlet reads this socket now")
         if not self._writable or self._state is not OPEN or self._flags & (DEAD | EOF_READ):
             raise self._closed_error()
         if self._shared.owner is not None:
@@ -107,23 +112,31 @@ class Encryption(Receiving):
         too_late = TimeoutError(ETIMEDOUT, f"no TLS handshake in {limit} s")
         self._flags |= UPGRADING
         self._stop_watchers()
+        if unread is not None:
+            unread.stop_timer()
+            self._input = None  # nobody reads meanwhile
         try:
             wire = self._encrypt(endpoint)  # which takes nothing from others until the handshake is done
-            self._refuse_what_came_in_clear()
+            self._refuse_what_came_in_clear(unread)
             with Timeout(limit, cast(Any, too_late)):
                 self._send_in_clear(wire)
                 self._shake_hands(wire, endpoint.server_side)
             self._now_secure(endpoint)
         except BaseException as error:
             self._upgrade_failed(error)
+            if unread is not None:
+                unread.clear()  # whoever sent it
             raise
         finally:
             self._flags &= ~UPGRADING
+            self._input = unread
         self._upgraded()
 
-    def _refuse_what_came_in_clear(self) -> None:
+    def _refuse_what_came_in_clear(self, unread: Input | None) -> None:
         from .secure import received_in_clear
 
+        if unread is not None and unread.size:
+            raise received_in_clear(f"{unread.size} bytes that nobody has read")
         frames, self._frames = self._frames, None
         if frames is not None:
             if length_hint(frames.messages) or frames.failure is not None:

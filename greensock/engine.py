@@ -50,6 +50,9 @@ HANDSHAKES_PER_TURN: Final = 5
 KEEP_PARKED: Final = 64
 
 
+#: What a runner is told when it is to end.
+DISMISSED: Final = object()
+
 #: The engine is kept on its hub, so that it lives as long and no table of hubs has to be kept.
 _ENGINE: Final = "_greensock_engine"
 
@@ -265,7 +268,12 @@ class Engine:
         self.blocked.add(socket)
         socket._send_late()
 
-    def _run(self) -> None:
+    def be_runner_of(self, socket: Any) -> None:
+        """The calling greenlet is the runner of *socket*, and of no other, until that is over."""
+        socket._own = getcurrent()
+        self._run(socket)
+
+    def _run(self, mine: Any = None) -> None:
         """A runner. Serves ready sockets until there are none, parks, and again when switched to.
 
         One that a handler left something on (``gevent.local``, a thread object, a running ``Timeout``, an
@@ -276,7 +284,12 @@ class Engine:
         attributes = me.__dict__
         baseline = getrefcount(me)
         ready = self.ready
-        mine: Any = None  # the connection that this runner belongs to
+        if mine is not None:  # the connection that this runner belongs to
+            me = None
+            mine = self._rest(mine)
+            if mine is DISMISSED:
+                return
+            me = getcurrent()
         while True:
             left_behind = False
             owner = None if mine is None else me
@@ -330,26 +343,32 @@ class Engine:
             elif not self._park(me):
                 return
             me = socket = None  # a frame that holds its own greenlet keeps a dropped runner alive for ever
-            while True:
-                try:
-                    adopted_by = self.hub.switch()
-                except GreenletExit:
-                    self._forget(getcurrent())
-                    return
-                except KeyboardInterrupt:  # a signal came while it was switched to: by the hub to the main greenlet
-                    self._forget(getcurrent())
-                    raise
-                except BaseException as error:  # by a Timeout that a handler left running
-                    if mine is None:
-                        self._forget(getcurrent())
-                        return
-                    mine._stray(error)
-                    continue
-                if self._turning:
-                    if not adopted_by:
-                        break
-                    mine = adopted_by  # see _take_back()
+            mine = self._rest(mine)
+            if mine is DISMISSED:
+                return
             me = getcurrent()
+
+    def _rest(self, mine: Any) -> Any:
+        """Park until a turn has work. The connection that the runner then belongs to, or DISMISSED if it is to end."""
+        while True:
+            try:
+                adopted_by = self.hub.switch()
+            except GreenletExit:
+                self._forget(getcurrent())
+                return DISMISSED
+            except KeyboardInterrupt:  # a signal came while it was switched to: by the hub to the main greenlet
+                self._forget(getcurrent())
+                raise
+            except BaseException as error:  # by a Timeout that a handler left running
+                if mine is None:
+                    self._forget(getcurrent())
+                    return DISMISSED
+                mine._stray(error)
+                continue
+            if self._turning:
+                if not adopted_by:
+                    return mine
+                mine = adopted_by  # see _take_back()
 
     def _park(self, runner: greenlet) -> bool:
         if len(self._parked) >= MAX_PARKED:
@@ -437,6 +456,11 @@ class Engine:
         self.kept.clear()
         for watching in list(self.on_fork):
             watching._stop_in_child()
+
+
+def has_hub() -> bool:
+    """Whether this thread has a hub. To ask gevent for it would make one."""
+    return get_hub_if_exists() is not None
 
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()

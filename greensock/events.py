@@ -95,6 +95,9 @@ class Events(Closing):
             self._set_idle_timeout(self._shared.options.idle_timeout)
         if self._shared.draining:
             self._stop()
+        self._begin()
+
+    def _begin(self) -> None:
         self._emit("open")
         self._watch()
 
@@ -171,7 +174,11 @@ class Events(Closing):
             self._abort(CloseReason.HANDLER_ERROR, error)  # first: the main greenlet runs before this one goes on
             self._engine.interrupt_main(error)
         elif self._is_own_failure(error):
-            return  # which ``close`` will tell
+            if isinstance(error, TimeoutError):
+                self._abort(
+                    CloseReason.TIMEOUT, TimeoutError(*error.args)
+                )  # a copy, without frames that hold the socket
+            return  # ``close`` will tell
         elif isinstance(error, GreenletExit) and self._state is CLOSED:
             return  # killed by a stop that did not wait any longer
         else:
@@ -184,8 +191,8 @@ class Events(Closing):
         self._abort(CloseReason.HANDLER_ERROR, error)
 
     def _is_own_failure(self, error: BaseException) -> bool:
-        """Whether *error* is an I/O failure of this socket's own methods: no fault of a handler that lets it out."""
-        return isinstance(error, OSError) and getattr(error, "socket", None) is self
+        """Whether *error* is of this socket's own methods, because of its peer: not the fault of a handler."""
+        return isinstance(error, (OSError, FrameError, EOFError)) and getattr(error, "socket", None) is self
 
     def _tell(self, handler: Callable[..., object], error: BaseException) -> bool:
         """Call the ``error`` *handler* and send what it wrote. Whether it has borne it; never raises."""

@@ -62,6 +62,7 @@ class Handshaking(Events):
             return
         self._after_step()
         if done:
+            self._reader.stop()  # from now on it is for another callback, in blocking style
             self._shaken()
         else:
             self._watch()

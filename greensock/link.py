@@ -7,12 +7,13 @@ import weakref
 from collections.abc import Callable
 from errno import EPIPE
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .engine import Engine, get_ident
 from .errors import SocketClosed
 from .shared import Shared
 from .state import (
+    BY_HAND,
     CLOCKED,
     DRAINED,
     GONE,
@@ -33,6 +34,8 @@ from .state import (
 )
 from .wire import Plain
 from .writequeue import WriteQueue
+
+E = TypeVar("E", bound=Exception)
 
 READ: Final = 1  # of libev
 WRITE: Final = 2
@@ -139,6 +142,10 @@ class Link:
         if self._running is None and self._engine.current is not self:
             self._engine.schedule(self)
 
+    def _handler_greenlets(self) -> list[Any]:
+        """The greenlets in which handlers of it are blocked."""
+        return [self._running]
+
     def _settle(self) -> None:
         flags = self._flags
         if flags & CLOCKED:
@@ -173,7 +180,7 @@ class Link:
             self._stop_reading()
 
     def _stop_reading(self) -> None:
-        if not self._flags & UPGRADING:  # whose greenlet waits by the same watcher
+        if not self._flags & (UPGRADING | BY_HAND):  # whose greenlet waits by the same watcher
             self._reader.stop()
 
     def _watch_writing(self, callback: Callable[[], None]) -> None:
@@ -272,6 +279,11 @@ class Link:
         self._flags &= ~PENDING
         if self._running is None and self._engine.current is not self:
             self._wire.close()
+
+    def _as_own(self, error: E) -> E:
+        """*error*, marked as the peer's fault in a method of this socket: not that of a handler that lets it out."""
+        setattr(error, "socket", self)  # noqa: B010 - as SocketClosed has; built-in exceptions do not know of it
+        return error
 
     def _closed_error(self) -> SocketClosed:
         """What a use of this socket raises when it takes no more bytes."""

@@ -9,6 +9,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final, Literal, Self, overload
 
 #: The most that Linux takes for TCP_KEEPIDLE: MAX_TCP_KEEPIDLE in its include/net/tcp.h, about nine hours.
@@ -102,6 +103,21 @@ def seconds(name: str, value: object, *, optional: bool = False) -> float | None
     raise _bad(name, "a number of seconds above 0" + " or None" * optional, value)
 
 
+def deadline_of(timeout: object) -> float | None:
+    """When *timeout* seconds from now are over, by ``time.monotonic``; None: there is no deadline.
+
+    Raises:
+        TypeError, ValueError: *timeout* is no number (a bool is none), or negative.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
+    return monotonic() + timeout
+
+
 def _limit(name: str, value: object) -> float | None:
     return seconds(name, value, optional=True)
 
@@ -171,8 +187,8 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "allow_half_open": flag,
     "no_delay": flag,
     "keepalive": keepalive,
-    "framing": _framing,
     "tls": lambda name, value: None if value is False else value,  # greensock.tls, which knows for which side, reads it
+    "framing": _framing,
 }
 
 #: Options of what listens, which mean nothing to what connects.

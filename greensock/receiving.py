@@ -15,6 +15,7 @@ from .link import CLOSED
 from .sending import CLOSING, ENDED, OPEN
 from .shared import Shared
 from .state import (
+    BY_HAND,
     CAREFUL,
     DEAD,
     EOF_READ,
@@ -160,21 +161,22 @@ class Receiving(Handshaking):
             self._emit("end")
             self._close(CloseReason.EOF, None)
 
-    def _receive(self) -> bytes | None:
+    def _read_once(self) -> bytes | None:
         """Read once, whatever the wire: None if there is nothing now, or if reading fails, which then is seen to."""
+        wire = self._wire
         try:
-            data = self._wire.read(READ_SIZE)
+            data = wire.read(READ_SIZE)
         except BlockingIOError:
             data = None
         except OSError as error:
             self._reading_failed(error)
             return None
-        if self._flags & SECURE:
+        if wire.more or wire.backlog is not None or self._flags & MORE:
             self._after_read()
         return data
 
     def _serve_secure(self) -> None:
-        data = self._receive()
+        data = self._read_once()
         if data:
             self.bytes_read += len(data)
             self._counters.messages_read += 1
@@ -191,14 +193,14 @@ class Receiving(Handshaking):
         self._flags &= ~MORE
         reason = self._wire.reason_of(error)
         if reason is CloseReason.TRUNCATED:
-            self._cut_off(error)
+            self._truncated(error)
             return
         self._because(reason, error)
-        if reason is CloseReason.PROTOCOL:
+        if reason is CloseReason.PROTOCOL and not self._flags & BY_HAND:  # where the reader is told
             self._protocol_failed("TLS", error)
         self._close_now()
 
-    def _cut_off(self, error: OSError) -> None:
+    def _truncated(self, error: OSError) -> None:
         """A peer with TLS has ended without saying so: bytes may be missing, and somebody else may have ended it."""
         if self._state is ENDED or self._flags & DEAD:
             self._end_of_input()  # this side has said all, or can say no more: nothing depends on it
@@ -221,7 +223,7 @@ class Receiving(Handshaking):
         frames = self._frames
         if frames is None:
             frames = self._frames = Frames(self._shared.options.framing.decoder())
-        data = self._receive()
+        data = self._read_once()
         if not data:
             if data is not None:
                 self._end_of_input()

@@ -388,7 +388,7 @@ def encrypt(plain: Plain, endpoint: Any, engine: Any) -> Secure:
 
 def received_in_clear(what: str) -> ssl.SSLError:
     """The error for bytes that came ahead of the handshake: whoever sent them need not be who shakes hands."""
-    return ssl.SSLError(ssl.SSL_ERROR_SSL, f"{what} was received in clear ahead of the handshake")
+    return ssl.SSLError(ssl.SSL_ERROR_SSL, f"{what} came in clear, ahead of the handshake")
 
 
 def _batches(buffers: Any, skip: int) -> Any:

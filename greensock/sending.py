@@ -205,12 +205,12 @@ class Sending(Link):
         if not self._queue.over:
             return self._writable
         self._queue.congested = True
-        if self._shared.stop_reading_when_over and not self._flags & CHOKED:
+        if self._shared.stop_reading_when_over and not self._flags & (CHOKED | BY_HAND):
             self._flags |= CHOKED
             self._stop_reading()
         return False
 
-    def _make_room(self, wanted: int) -> bool:
+    def _make_room(self, wanted: int, *, broadcast: bool = False) -> bool:
         """The queue is over its high-water mark: whether *wanted* more bytes may be queued now."""
         options = self._shared.options
         if self._queue.size <= options.max_buffered:
@@ -221,7 +221,7 @@ class Sending(Link):
         queued = self._queue.size
         if queued <= options.max_buffered:
             return True
-        if self._running is getcurrent() or self._engine.current is self:
+        if self._waits_for_room(broadcast):
             self._wait_for(self._queue.low, None)
             if not self._writable:  # ended or closed by somebody else meanwhile
                 raise self._closed_error()
@@ -234,6 +234,10 @@ class Sending(Link):
         self._because(CloseReason.SLOW_CONSUMER, SlowConsumer(EAGAIN, text))
         self._close_now(abort=True)
         return False
+
+    def _waits_for_room(self, broadcast: bool) -> bool:
+        """Whether who writes here is to wait: the socket's own handler is."""
+        return self._engine.current is self or getcurrent() in self._handler_greenlets()
 
     # -- to the kernel -------------------------------------------------------------------------------
 
@@ -402,7 +406,7 @@ class Sending(Link):
             with Timeout(timeout, cast(Any, False)):
                 result.get()
                 return
-            raise TimeoutError(f"{self._queue.size} bytes are still queued after {timeout} s")
+            raise self._as_own(TimeoutError(f"{self._queue.size} bytes are still queued after {timeout} s"))
         finally:
             if self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import gevent
+
 from .engine import Engine
 from .handlers import HandlerTable
 from .options import Options
@@ -24,6 +26,7 @@ class Shared:
         on_open: called before ``open`` of a connection whose handshake is done.
         tls: the side that this is in TLS, of :mod:`greensock.tls`, if connections begin with its handshake.
         hostname: whom a client means to talk to.
+        spawn: gives each session its greenlet.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Shared:
         on_open: Callable[[], None] | None = None,
         tls: Any = None,
         hostname: str | None = None,
+        spawn: Callable[[Callable[[], None]], Any] = gevent.spawn,
     ) -> None:
         self.engine = engine
         self.table = table
@@ -49,6 +53,7 @@ class Shared:
         self.on_open = on_open
         self.tls = tls
         self.hostname = hostname
+        self.spawn = spawn
         #: sockets whose ``open`` has begun and whose descriptor is open
         self.sockets: set[Any] = set()
         #: sockets whose handshake has begun and whose ``open`` has not

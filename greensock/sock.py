@@ -10,6 +10,7 @@ from .handlers import HandlerTable
 from .link import CLOSED
 from .shared import Shared
 from .state import BY_HAND, OVER, TOLD_TO_STOP, UNREFERENCED, SocketState
+from .stdlib_socket import StdlibSocket, StdlibTLS
 from .wire import Plain
 
 T = TypeVar("T")
@@ -37,13 +38,17 @@ class Socket(Encryption, Generic[T]):
     def reload(self, handlers: object) -> None:
         """Replace the handlers of this socket alone; it then no longer follows its server's.
 
+        A handler that runs finishes as it was, and so does a session: of its handlers the others are replaced.
+
         Raises:
-            TypeError: ``listen`` would not accept *handlers*, or the socket has none; nothing changes.
+            TypeError: ``listen`` would not accept *handlers*, the socket has none, or one is a session and the other is
+                not; nothing changes.
         """
         self._check_thread()
         table = HandlerTable(handlers)
-        if self._flags & BY_HAND:
+        if self._flags & BY_HAND and self._table.handle is None:
             raise TypeError("this socket has no handlers to replace: its user reads it himself")
+        self._table.check_kind(table)
         self._table = table
 
     def ref(self) -> None:
@@ -68,6 +73,14 @@ class Socket(Encryption, Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def as_stdlib(self) -> StdlibSocket:
+        """This connection as a ``socket.socket``, for code that was written for one. In blocking style only.
+
+        Each call gives a new object, with a timeout and files of its own; closing one of them closes the connection.
+        """
+        kind = StdlibTLS if self.encrypted else StdlibSocket
+        return kind(self)
 
     # -- users: what there is to know ----------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """What a socket tells of its TLS, and TLS that starts on an open connection."""
 
+import _socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +51,7 @@ def test_what_was_agreed_on(serve: Serve) -> None:
         assert (version, bits >= 128) == ("TLSv1.3", True)
     certificate: Any = here.peer_certificate()
     assert ("DNS", "localhost") in certificate["subjectAltName"]
-    assert ssl.DER_cert_to_PEM_cert(here.peer_certificate(der=True)) in credentials()["cert"]  # type: ignore[arg-type]
+    assert ssl.DER_cert_to_PEM_cert(here.peer_certificate(der=True)) in credentials()["cert"].decode()  # type: ignore[arg-type]
     assert other.peer_certificate() is None
     assert (here.authorized, other.authorized) == (True, False)
     here.close()
@@ -243,6 +244,43 @@ def test_the_end_behind_many_messages(serve: Serve) -> None:
     assert recorder.events == ["handshake", "open", *["data"] * 5000, "end", "close"]
 
 
+def test_blocking_style(serve: Serve) -> None:
+    recorder = Recorder(data=lambda socket, data: socket.write(data.upper()))
+    server = serve(recorder.handlers, tls=own_tls())
+    with greensock.connect(server.address, tls=trust()) as socket:
+        socket.write(b"a line\nand ")
+        assert next(socket.lines()) == b"A LINE"
+        assert socket.read_exactly(2) == b"AN"
+        with pytest.raises(TimeoutError):
+            socket.read_exactly(5, timeout=0.02)
+        text = stream(700_000).replace(b"\n", b"x").lower()
+        socket.write(text + b"\n")
+        assert socket.read_until(b"\n", max_size=10**6) == b"D " + text.upper() + b"\n"
+        recorder.sockets[0].end(b"bye")
+        assert socket.recv() == b"bye"
+        assert socket.recv() == b""
+    recorder.wait_for("close")
+    assert socket.close_reason is CloseReason.EOF
+
+
+def test_blocking_style_sees_truncation(serve: Serve) -> None:
+    def cut_off(socket: AnySocket, data: bytes) -> None:
+        socket.write(b"half")
+        socket.flush()
+        socket._wire.shutdown(_socket.SHUT_WR)
+
+    recorder = Recorder(data=cut_off)
+    server = serve(recorder.handlers, tls=own_tls())
+    with greensock.connect(server.address, tls=trust()) as socket:
+        socket.write(b"x")
+        assert socket.read_exactly(4) == b"half"
+        with pytest.raises(greensock.SocketClosed) as caught:
+            socket.recv()
+        assert isinstance(caught.value.__cause__, ssl.SSLEOFError)
+        assert socket.close_reason is CloseReason.TRUNCATED
+    recorder.wait_for("close")
+
+
 def test_backpressure(serve: Serve) -> None:
     recorder = Recorder(data=lambda socket, data: socket.write(data))
     server = serve(recorder.handlers, address=narrow_listener(), tls=own_tls())
@@ -351,17 +389,48 @@ def test_a_client_verifies_the_host_that_it_connected_to(serve: Serve) -> None:
     there.wait_for("close")
 
 
-def test_a_client_without_handlers(serve: Serve) -> None:
+def test_starttls_in_blocking_style(serve: Serve) -> None:
     there = upgrading(Recorder())
     server = serve(there.handlers)
     with greensock.connect(server.address) as socket:
         socket.write(STARTTLS)
-        there.wait_for("data")
-        turns()
-        # in clear there is "220 go ahead", which is no TLS; reading it would be the user's part
-        with pytest.raises(ssl.SSLError):
+        assert socket.read_until(b"\n") == GO
+        socket.upgrade_tls(trust())
+        assert socket.authorized
+        text = stream(500_000)
+        socket.write(text)
+        assert socket.read_exactly(len(text)) == text
+    there.wait_for("close")
+
+
+def test_unread_bytes_in_clear_are_refused(serve: Serve) -> None:
+    there = Recorder(open=lambda socket: socket.write(GO + b"EVIL\n"))
+    server = serve(there.handlers)
+    with greensock.connect(server.address) as socket:
+        assert socket.read_until(b"\n") == GO
+        with pytest.raises(ssl.SSLError, match="5 bytes that nobody has read came in clear"):
             socket.upgrade_tls(trust())
         assert socket.closed
+        with pytest.raises(greensock.SocketClosed):
+            socket.recv()
+    there.wait_for("close")
+
+
+def test_an_upgrade_and_a_reader_at_once(serve: Serve) -> None:
+    there = Recorder()
+    server = serve(there.handlers)
+    with greensock.connect(server.address) as socket:
+        reading = gevent.spawn(attempt, socket.recv)
+        turns()
+        with pytest.raises(RuntimeError, match="another greenlet reads"):
+            socket.upgrade_tls(trust())
+        reading.kill()
+        upgrading = gevent.spawn(attempt, socket.upgrade_tls, trust())
+        there.wait_for("data")
+        with pytest.raises(RuntimeError, match=r"upgrade_tls\(\) runs on this socket"):
+            socket.recv()
+        socket.terminate()
+        assert isinstance(upgrading.get(), greensock.SocketClosed)
     there.wait_for("close")
 
 
@@ -432,7 +501,7 @@ def test_half_a_message_in_clear(serve: Serve) -> None:
     with SecurePeer(server.address, shake=False) as peer:
         peer.send_raw(STARTTLS + b"EVI")
         _, error = recorder.wait_for("close")
-    assert "received in clear ahead of the handshake" in str(error)
+    assert "came in clear, ahead of the handshake" in str(error)
 
 
 def test_a_framing_begins_anew_in_tls(serve: Serve) -> None:

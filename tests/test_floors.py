@@ -21,16 +21,24 @@ PACKAGE = Path(greensock.__file__).parent
 FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
-        *("address", "options", "writequeue", "handlers", "stats", "log"),
-        *("buffers", "decoders", "framing", "sink"),
+        *("address", "options", "writequeue", "handlers", "stats", "log", "versions"),
+        *("buffers", "decoders", "framing", "inbox", "sink", "pem"),
     ],
-    2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
+    2: [  # the wire
+        *("wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"),
+        *("patching", "drivers"),
+    ],
     3: [  # one connection
         *("shared", "link", "sending", "closing", "events"),
-        *("handshaking", "receiving", "encryption", "sock"),
+        *("handshaking", "receiving", "waiting", "reading", "session", "encryption"),
+        *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
-    5: ["group", "lifecycle"],  # around
+    5: [  # around
+        *("group", "lifecycle", "doctor"),
+        *("legacy_threads", "legacy_listening", "legacy_serving"),
+        *("legacy_socketserver", "legacy"),
+    ],
     6: ["__init__", "testing"],  # doors
 }
 
