@@ -104,7 +104,7 @@ class Foreign:
         """Block until it has ended, and return its status."""
         with gevent.Timeout(PATIENCE, AssertionError("it did not end")):
             gevent.joinall(self._listening)
-            return self.process.wait()
+            return int(self.process.wait())
 
     def port(self) -> int:
         """Block until it listens, and say where."""
@@ -141,6 +141,7 @@ class Script(Foreign):
     """
 
     def __init__(self, runtime: str, role: str, tls: dict[str, Any], **options: Any) -> None:
+        tls = {name: value.decode() if isinstance(value, bytes) else value for name, value in tls.items()}
         given = {**options, **tls} if runtime == "node" else {**options, "tls": tls}
         super().__init__(runtime, PEERS / f"{runtime}.js", role, json.dumps({"port": 0, **given}))
         self._events: list[dict[str, Any]] = []

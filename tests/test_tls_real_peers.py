@@ -29,10 +29,10 @@ versions = pytest.mark.parametrize("version", VERSIONS)
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """A directory with what programs read from files: authorities, keys and certificates."""
-    (tmp_path / "ca.pem").write_text(trust()["ca"])
+    (tmp_path / "ca.pem").write_bytes(trust()["ca"])
     for name, mine in (("server", credentials()), ("client", credentials("client.example"))):
-        (tmp_path / f"{name}.crt").write_text(mine["cert"])
-        (tmp_path / f"{name}.key").write_text(mine["key"])
+        (tmp_path / f"{name}.crt").write_bytes(mine["cert"])
+        (tmp_path / f"{name}.key").write_bytes(mine["key"])
     (tmp_path / "bulk").write_bytes(stream(BULK))
     return tmp_path
 
@@ -80,7 +80,8 @@ class TestOpenSSLClient:
         assert (socket.tls_version, socket.server_name) == (f"TLSv{version}", "localhost")
         said = client.wait_for("Verify return code: 0 (ok)")
         assert "Verification: OK" in said
-        assert f"New, TLSv{version}, Cipher is {socket.cipher()[0]}" in said
+        name, *_ = socket.cipher() or [""]
+        assert f"New, TLSv{version}, Cipher is {name}" in said
         client.say("hello")
         client.wait_for("hello\n")
         client.say("Q")
@@ -220,28 +221,21 @@ class TestOpenSSLClient:
 # -- curl --------------------------------------------------------------------------------------------------
 
 
-class Http(greensock.Handlers[bytearray]):
-    """As little as curl takes for an answer: what was posted, or whether a certificate came."""
-
-    def open(self, socket: AnySocket) -> None:
-        socket.data = bytearray()
-
-    def data(self, socket: AnySocket, data: bytes) -> None:
-        socket.data += data
-        head, separator, body = bytes(socket.data).partition(b"\r\n\r\n")
-        length = re.search(rb"\ncontent-length: (\d+)", head.lower())
-        if not separator or len(body) < int(length[1] if length else 0):
-            return
-        answer = body or f"{socket.tls_version} {socket.alpn_protocol} {socket.authorized}\n".encode()
-        socket.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(answer)}\r\nConnection: close\r\n\r\n")
-        socket.end(answer)
+def answer(socket: AnySocket) -> None:
+    """As little as curl takes for an answer: what was posted, or what was agreed on."""
+    head = socket.read_until(b"\r\n\r\n")
+    length = re.search(rb"\ncontent-length: (\d+)", head.lower())
+    body = socket.read_exactly(int(length[1])) if length else b""
+    body = body or f"{socket.tls_version} {socket.alpn_protocol} {socket.authorized}\n".encode()
+    socket.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n")
+    socket.write(body)
 
 
 @needs("curl")
 class TestCurl:
     @pytest.fixture
-    def server(self, serve: Serve, request: pytest.FixtureRequest) -> greensock.Server:
-        return serve(Http(), tls=greensock.TLS(**credentials(), **trust(), alpn=["http/1.1"]))
+    def server(self, serve: Serve) -> greensock.Server:
+        return serve(answer, tls=greensock.TLS(**credentials(), **trust(), alpn=["http/1.1"]))
 
     @pytest.fixture
     def curl(self, foreign: Start, files: Path) -> Callable[..., Foreign]:
@@ -276,7 +270,7 @@ class TestCurl:
 
     @versions
     def test_client_certificates(self, serve: Serve, curl: Callable[..., Foreign], files: Path, version: str) -> None:
-        server = serve(Http(), tls=greensock.TLS(**credentials(), **trust(), request_cert=True))
+        server = serve(answer, tls=greensock.TLS(**credentials(), **trust(), request_cert=True))
         url = f"https://127.0.0.1:{server.port}/"
         limits = (f"--tlsv{version}", "--tls-max", version)
         client = curl(url, *limits)

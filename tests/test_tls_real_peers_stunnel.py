@@ -31,9 +31,9 @@ def tunnel(foreign: Start, tmp_path: Path) -> Tunnel:
     """Start it between a free port and a server, with some more lines of its configuration, stunnel(8)."""
 
     def start(server: greensock.Server, **lines: str) -> Foreign:
-        (tmp_path / "ca.pem").write_text(trust()["ca"])
+        (tmp_path / "ca.pem").write_bytes(trust()["ca"])
         for name, mine in (("server", credentials()), ("client", credentials("client.example"))):
-            (tmp_path / f"{name}.pem").write_text(mine["key"] + mine["cert"])
+            (tmp_path / f"{name}.pem").write_bytes(mine["key"] + mine["cert"])
         common = {"accept": "127.0.0.1:0", "connect": f"127.0.0.1:{server.port}"}
         service = [f"{name} = {value}" for name, value in {**common, **lines}.items()]
         configuration = ["foreground = yes", "pid =", "[tunnel]", *service]

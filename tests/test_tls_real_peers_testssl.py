@@ -5,12 +5,11 @@ from pathlib import Path
 
 import gevent
 import pytest
-import trustme
 
 import greensock
+from authority import issued
 from foreign import Start, find, needs
 from greensock.testing import Serve
-from tls_peer import authority
 
 #: Debian installs it without the ``.sh``.
 TESTSSL = "testssl" if find("testssl") else "testssl.sh"
@@ -48,12 +47,8 @@ SEEN = {
 @needs(TESTSSL)
 @pytest.mark.timeout(SECONDS + 10)
 def test_no_finding_above_low(serve: Serve, foreign: Start, tmp_path: Path) -> None:
-    kinds = (trustme.KeyType.RSA, trustme.KeyType.ECDSA)
-    leaves = [authority().issue_cert("localhost", key_type=kind) for kind in kinds]
-    tls = greensock.TLS(
-        key=[leaf.private_key_pem.bytes() for leaf in leaves],
-        cert=[leaf.cert_chain_pems[0].bytes() for leaf in leaves],
-    )
+    leaves = [issued("localhost", rsa_key=rsa_key) for rsa_key in (True, False)]
+    tls = greensock.TLS(key=[leaf.key for leaf in leaves], cert=[leaf.cert for leaf in leaves])
     server = serve({"data": lambda socket, data: socket.end()}, tls=tls)
     report = tmp_path / "report.json"
     options = ("--quiet", "--color", 0, "--warnings", "off", "--nodns", "none", "--jsonfile", report)
