@@ -15,10 +15,12 @@ from .sink import BufferSink
 from .sock import Socket
 from .state import CloseReason, SocketState
 from .stats import Stats
+from .tls import TLS
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "TLS",
     "BufferSink",
     "CloseReason",
     "FrameError",

@@ -3,13 +3,14 @@
 import dataclasses
 import errno
 import os
+from collections.abc import Callable
 from time import time
 from typing import Any, Final, cast
 
 import gevent
 from gevent.server import StreamServer
 
-from . import net
+from . import net, tls
 from .address import parse
 from .engine import Engine
 from .handlers import HandlerTable
@@ -41,7 +42,7 @@ class Acceptor(StreamServer):
     def __init__(self, address: object, table: HandlerTable, options: Options) -> None:
         self._options = options
         self._where = None if hasattr(address, "fileno") else parse(address)
-        if self._where is not None and self._where.scheme == "tls":
+        if self._where is not None and self._where.scheme == "tls" and options.tls is None:
             raise ValueError(f"{self._where} needs tls=, the server's key and certificate")
         self._engine = Engine.of_this_hub()
         self._shared = Shared(
@@ -51,6 +52,8 @@ class Acceptor(StreamServer):
             owner=self,
             stop_reading_when_over=True,
             on_gone=self._on_gone,
+            tls=tls.server_side(options.tls) if options.tls is not None else None,
+            spawn=self._spawn_session,
         )
         self._full = False
         self._starving = False
@@ -97,7 +100,7 @@ class Acceptor(StreamServer):
         if self._where is not None and self._where.scheme == "unix":
             self._unix_path = os.path.abspath(self._where.path)  # the working directory may change
             self._unix_identity = net.path_identity(self._unix_path)
-        elif self._where is not None and self._where.port == 0 and self._where.scheme == "tcp":
+        elif self._where is not None and self._where.port == 0 and self._where.scheme in ("tcp", "tls"):
             self._where = dataclasses.replace(self._where, port=self.address[1])  # the same one when started again
         self._shared.local_address = None if self.address[:1] in _WILDCARDS else self.address
         self._shared.counters.started_at = time()
@@ -168,6 +171,10 @@ class Acceptor(StreamServer):
             raise
         self._engine.schedule(socket)
 
+    def _spawn_session(self, session: Callable[[], None]) -> Any:
+        spawn: Any = self._spawn  # as gevent's StreamServer was told to
+        return spawn(session)
+
     def _accept_failed(self, error: OSError) -> bool:
         if error.errno in FATAL:
             gevent.spawn(logger.error, "%s cannot accept any more: %s", self.url, error)
@@ -237,13 +244,16 @@ class Acceptor(StreamServer):
 
     @property
     def url(self) -> str:
-        """Where to connect: ``tcp://host:port`` or ``unix:/path``. A wildcard becomes the loopback address."""
+        """Where to connect: ``tcp://host:port``, ``tls://host:port`` or ``unix:/path``.
+
+        A wildcard becomes the loopback address.
+        """
         bound = self.address
         if bound is None:  # not started yet
             if self._where is not None:
                 return str(self._where)
             bound = self._given.getsockname()
-        return net.url_of("tcp", bound, self.hostname or "")
+        return net.url_of("tls" if self._shared.tls else "tcp", bound, self.hostname or "")
 
     @property
     def backlog(self) -> int:  # type: ignore[override]  # a plain attribute in gevent's class

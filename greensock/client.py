@@ -1,34 +1,50 @@
 """Connecting: ``connect``, and what keeps a connection that no server does."""
 
+from copy import copy
+from errno import ECONNABORTED, ETIMEDOUT
+from time import monotonic
 from typing import Any
 
 import gevent
+from gevent.event import Event
 
 from . import net
+from . import tls as tls_options
 from .address import Address, parse
 from .dialing import dial
 from .draining import Draining
 from .engine import Engine
+from .errors import SocketClosed
 from .handlers import HandlerTable
 from .options import Options, seconds
 from .shared import Shared
 from .sock import Socket
-from .state import BY_HAND
+from .state import CloseReason
 from .wire import Plain
 
 
 def connect(
-    address: object, handlers: object = None, *, timeout: float | None = 10.0, data: Any = None, **options: Any
+    address: object,
+    handlers: object = None,
+    *,
+    timeout: float | None = 10.0,
+    data: Any = None,
+    tls: object = None,
+    server_hostname: str | None = None,
+    **options: Any,
 ) -> Socket[Any]:
     """Connect to *address*, and block this greenlet until the socket is open.
 
     Args:
-        address: ``(host, port)``, ``"host:port"``, ``"[::1]:port"``, ``"tcp://host:port"``, ``"unix:/path"``, or
-            ``"fd://3"`` for a descriptor that is connected already. Of several addresses that a name has the first
-            one that answers is taken (RFC 8305).
+        address: ``(host, port)``, ``"host:port"``, ``"[::1]:port"``, ``"tcp://host:port"``, ``"tls://host:port"``,
+            ``"unix:/path"``, or ``"fd://3"`` for a descriptor that is connected already. Of several addresses that a
+            name has the first one that answers is taken (RFC 8305).
         handlers: as for :func:`listen`. ``open`` has begun when this returns. None: no events, the caller
             uses the socket himself.
-        timeout: seconds for all of it, from the name look-up on; None: as long as the system tries.
+        timeout: seconds for all of it, from the name look-up to the TLS handshake; None: as long as the system tries.
+        tls: True verifies the server by the system's authorities, as ``tls://`` does; or a :class:`greensock.TLS`, a
+            mapping of its options, or an ``SSLContext``.
+        server_hostname: whom the server has to be by its certificate, if that is not the host of *address*.
         data: becomes ``socket.data``, before the first event.
         options: those of :func:`listen` that concern a connection.
 
@@ -40,35 +56,37 @@ def connect(
 
     Raises:
         TimeoutError: not in *timeout* seconds.
-        OSError: connecting fails, with its ``errno``; the message names the address.
+        OSError: connecting fails, with its ``errno``; the message names the address. An ``ssl.SSLError`` if TLS does.
         ValueError: the address or an option's value is wrong; there is no ``connect_error``.
         TypeError: an option is unknown or not for a client, or *handlers* cannot serve.
         RuntimeError: this interpreter or event loop cannot serve.
     """
     where = _target(address)
     limit = seconds("timeout", timeout, optional=True)
+    deadline = None if limit is None else monotonic() + limit
     table = HandlerTable.of_nothing() if handlers is None else HandlerTable(handlers)
-    client = Client(table, Options.of(options, connecting=True))
+    client = Client(table, Options.of({"tls": tls, **options}, connecting=True), where, server_hostname)
     socket = client.socket(where)
     socket.data = data
     if handlers is None:
-        socket._flags |= BY_HAND
+        socket._read_by_hand()
     try:
-        wire = dial(where, limit)
-    except BaseException as error:
-        socket._never_connected()
-        if isinstance(error, OSError) and table.connect_error is not None:
+        try:
+            wire = dial(where, limit)
+        except BaseException:
+            socket._never_connected()
+            raise
+        client.opened(socket, wire, deadline)
+    except OSError as error:
+        if table.connect_error is not None:
             table.connect_error(socket, error)
         raise
-    client.opened(socket, wire)
     return socket
 
 
 def _target(address: object) -> Address:
     where = parse(address)
-    if where.scheme == "tls":
-        raise ValueError(f"{where}: this version has no TLS yet")
-    if where.scheme == "tcp" and where.port == 0:
+    if where.scheme in ("tcp", "tls") and where.port == 0:
         raise ValueError(f"bad address {address!r}: nothing can be reached at port 0")
     return where
 
@@ -76,26 +94,37 @@ def _target(address: object) -> Address:
 class Client(Draining):
     """What one outgoing connection has instead of a server."""
 
-    def __init__(self, table: HandlerTable, options: Options) -> None:
+    def __init__(self, table: HandlerTable, options: Options, where: Address, hostname: str | None) -> None:
+        self._where = where
         self._engine = Engine.of_this_hub()
+        hostname = hostname or where.host or None
+        wanted = True if options.tls is None and where.scheme == "tls" else options.tls
         self._shared = Shared(
             self._engine,
             table,
             options,
             stop_reading_when_over=False,  # two peers that both stop would never start again
             on_gone=self._on_change,
+            on_open=self._on_open,
+            tls=None if wanted is None else tls_options.client_side(wanted, hostname),
+            hostname=hostname,
         )
         self._connecting = True
+        self._shaken = False
 
     def socket(self, where: Address) -> Socket[Any]:
         """A socket that is not connected yet."""
         self._engine.owners.add(self)
         self._engine.kept.add(self)
-        target = (where.host, where.port) if where.scheme == "tcp" else where.path
+        target = (where.host, where.port) if where.scheme in ("tcp", "tls") else where.path
         return Socket(Plain.__new__(Plain), self._shared, target)
 
-    def opened(self, socket: Socket[Any], wire: Plain) -> None:
-        """Open *socket*, which *wire* has connected, and have its ``open`` begin."""
+    def opened(self, socket: Socket[Any], wire: Plain, deadline: float | None) -> None:
+        """Open *socket*, which *wire* has connected, and have its ``open`` begin, after the handshake if there is TLS.
+
+        Raises:
+            OSError: the handshake fails, or is not done by the *deadline*. The socket is closed.
+        """
         try:
             options = self._shared.options
             try:
@@ -111,10 +140,39 @@ class Client(Draining):
             raise
         self._engine.schedule(socket)
         try:
+            if self._shared.tls is not None:
+                self._wait_for_handshake(socket, deadline)
             gevent.sleep(0)
+            if self._shared.table.handle is not None:
+                gevent.sleep(0)  # its greenlet was made meanwhile, and begins before this one goes on
         except BaseException:  # killed, or out of time
             socket.terminate()
             raise
+
+    def _wait_for_handshake(self, socket: Socket[Any], deadline: float | None) -> None:
+        self._changed = Event()
+        while not self._shaken and not socket.closed:
+            self._changed.clear()
+            left = None if deadline is None else deadline - monotonic()
+            if not self._changed.wait(left) and left is not None:
+                where = self._where
+                error = TimeoutError(ETIMEDOUT, f"cannot connect to {where} in time: no TLS handshake so far")
+                socket._abort(CloseReason.TIMEOUT, error)
+        if not self._shaken:
+            raise self._defeat(socket)
+
+    def _defeat(self, socket: Socket[Any]) -> OSError:
+        """Why the handshake has failed; of the class and number of the failure, and naming the address."""
+        error = socket._error
+        if not isinstance(error, OSError):  # the handler of ``handshake`` has closed it
+            return SocketClosed(ECONNABORTED, f"cannot connect to {self._where}: its 'handshake' handler has closed it")
+        raised = copy(error)
+        raised.strerror = f"cannot connect to {self._where}: {error.strerror or error}"
+        return raised
+
+    def _on_open(self) -> None:
+        self._shaken = True
+        self._on_change()
 
     def stop(self, timeout: float | None = None, *, close_active: bool = False) -> None:
         """Have the connection end, as :meth:`Server.stop` does with those of a server. A pending one goes on."""

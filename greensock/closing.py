@@ -20,9 +20,10 @@ from .state import (
     EOF_READ,
     FIN_SENT,
     FIN_WANTED,
-    HELD,
+    HANDSHAKING,
     IDLE,
     PAUSED,
+    STORED,
     CloseReason,
 )
 from .wire import READ_SIZE
@@ -37,12 +38,7 @@ class Closing(Sending):
     __slots__ = ()
 
     def close(self) -> None:
-        """Send what is queued, then close both directions without cutting off the peer's last bytes.
-
-        Returns at once; ``close`` is the event when it is done. If the peer takes no byte, or sends no FIN, for
-        ``close_timeout`` seconds, the connection is terminated and ``unsent`` tells what was lost. Nothing is
-        delivered meanwhile. A second call does nothing.
-        """
+        """Send what is queued, then close both directions; see :meth:`Socket.close`."""
         self._check_thread()
         self._close(CloseReason.LOCAL, None)
 
@@ -58,7 +54,7 @@ class Closing(Sending):
         self._state = CLOSING
         self._writable = False
         self._stamp = None
-        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED | HELD | BY_HAND)
+        self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED | STORED | BY_HAND)
         self._leave_rooms()
         if self._flags & DEAD or (self._flags & FIN_SENT and self._flags & EOF_READ):
             self._close_now()
@@ -82,7 +78,7 @@ class Closing(Sending):
     def _discard(self) -> None:
         """Closing and readable: the end of the peer's input is what counts, not the input."""
         try:
-            if self._wire.read(READ_SIZE):
+            if self._wire.recv(READ_SIZE):  # also in TLS: nobody wants to know what it says
                 return
         except BlockingIOError:
             return
@@ -133,6 +129,12 @@ class Closing(Sending):
                 self._abort(CloseReason.LOCAL, None)
                 return False
             return True
+        if self._flags & HANDSHAKING:
+            waited = now - self._progress
+            if limits.handshake_timeout is not None and waited >= limits.handshake_timeout:
+                self._abort(CloseReason.TIMEOUT, TimeoutError(f"no TLS handshake in {waited:.1f} s"))
+                return False
+            return True
         sending = self._counted > 0
         if sending and not self._corks and limits.write_timeout is not None:
             waited = now - self._progress
@@ -145,6 +147,10 @@ class Closing(Sending):
         if stamp is None:
             return sending
         idle = self._idle_timeout
-        if self._running is None and idle is not None and not self._flags & IDLE and now - stamp >= idle:
+        if idle is not None and not self._flags & IDLE and now - stamp >= idle and self._may_idle():
             self._ask_for(IDLE)
         return True
+
+    def _may_idle(self) -> bool:
+        """Whether the idle clock runs: it stands still while a handler does."""
+        return self._running is None

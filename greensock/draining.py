@@ -1,6 +1,5 @@
 """How the connections of one owner end together: told to stop, waited for, and then terminated."""
 
-import math
 from time import monotonic
 from typing import Any
 
@@ -9,24 +8,10 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from .engine import Engine
+from .options import deadline_of
 from .shared import Shared
 from .sock import Socket
 from .state import CloseReason
-
-
-def deadline_of(timeout: object) -> float | None:
-    """When *timeout* seconds from now are over, by ``time.monotonic``; None: there is no deadline.
-
-    Raises:
-        TypeError, ValueError: *timeout* is no number (a bool is none), or negative.
-    """
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
-    if not 0 <= timeout < math.inf:
-        raise ValueError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
-    return monotonic() + timeout
 
 
 class Draining:
@@ -44,6 +29,7 @@ class Draining:
     def _drain(self, deadline: float | None, *, close_active: bool) -> None:
         """Have the connections end: all of them by the *deadline*, if there is one."""
         if close_active:
+            self._shared.draining = True
             for socket in self._shared.live_sockets():
                 socket._stop()
         if deadline is not None:
@@ -71,19 +57,21 @@ class Draining:
     def _terminate_all(self) -> None:
         me = getcurrent()
         spared = self._sockets_with_handler_in(me)
-        for socket in self._shared.live_sockets():
+        for socket in [*self._shared.live_sockets(), *self._shared.handshaking]:
             if socket not in spared:
                 socket._abort(CloseReason.STOPPED, None)
         for socket in [socket for socket in self._engine.blocked if socket._shared is self._shared]:
             if socket not in spared:
-                gevent.kill(socket._running)
-        for _ in range(3):  # for the killed handlers to end and for ``close`` to be delivered
+                for greenlet in socket._handler_greenlets():
+                    if greenlet:  # one that has not begun will see that it is too late
+                        gevent.kill(greenlet)
+        for _ in range(5):  # for the killed handlers to end and for ``close`` to be delivered
             if self._shared.alive > len(spared):
                 self._let_a_turn_pass()
 
     def _sockets_with_handler_in(self, greenlet: Any) -> list[Socket[Any]]:
         """The socket whose handler *greenlet* runs, if it is one of ours: nobody can wait for himself."""
-        return [s for s in self._engine.blocked if s._running is greenlet and s._shared is self._shared]
+        return [s for s in self._engine.blocked if s._shared is self._shared and greenlet in s._handler_greenlets()]
 
     def _on_change(self) -> None:
         if self._changed is not None:

@@ -43,9 +43,15 @@ MAX_PARKED: Final = 1024
 SWEEP_LONGEST: Final = 0.5
 SWEEP_SHORTEST: Final = 0.02
 
+#: So many steps of TLS handshakes in one turn: each takes up to a millisecond, which everybody else waits for.
+HANDSHAKES_PER_TURN: Final = 5
+
 #: Parked runners up to this number are kept for good; more of them only as long as they are used.
 KEEP_PARKED: Final = 64
 
+
+#: What a runner is told when it is to end.
+DISMISSED: Final = object()
 
 #: The engine is kept on its hub, so that it lives as long and no table of hubs has to be kept.
 _ENGINE: Final = "_greensock_engine"
@@ -125,6 +131,10 @@ class Engine:
         #: those of them that listen or have connections: a paused one has no watcher that would keep it and its owner
         self.kept: set[Any] = set()
         self.released = Event()
+        #: what the connections with TLS share: see :mod:`greensock.secure`
+        self.tls_buffers: Any = None
+        self._handshakes = 0  # steps in this turn
+        self._postponed: deque[Any] = deque()  # sockets whose handshake has to wait for the next one
         self._parked: list[greenlet] = []
         self._least_parked = 0  # since the last sweep
         self._returned: deque[tuple[greenlet, Any]] = deque()
@@ -175,6 +185,14 @@ class Engine:
         self.ready.append(socket)
         self.wake()
 
+    def may_shake(self, socket: Any) -> bool:
+        """Whether there is time for a step of *socket*'s handshake. If not, it is served again in the next turn."""
+        if self._handshakes >= HANDSHAKES_PER_TURN:
+            self._postponed.append(socket)
+            return False
+        self._handshakes += 1
+        return True
+
     def flush_later(self, socket: Any) -> None:
         """Send what was written to *socket* once, at the end of this turn or in the next."""
         self.dirty.append(socket)
@@ -203,10 +221,13 @@ class Engine:
     def turn(self) -> None:
         """Serve all that is ready. Runs in the hub and calls no user code there."""
         ready = self.ready
-        if not (ready or self.dirty or self._sweep_due or self._returned):
+        if not (ready or self.dirty or self._sweep_due or self._returned or self._postponed):
             return
         self._turning = True
         try:
+            self._handshakes = 0
+            for _ in range(min(HANDSHAKES_PER_TURN, len(self._postponed))):
+                ready.append(self._postponed.popleft())
             while self._returned:
                 self._take_back()
             while True:
@@ -234,7 +255,7 @@ class Engine:
             self._turning = False
             if self.current is not None and not runner.dead:  # a signal raised between the switch and what follows it
                 self._leave_behind(runner)
-            if ready or self.dirty:
+            if ready or self.dirty or self._postponed:
                 self.wake()
             if len(self._parked) < self._least_parked:
                 self._least_parked = len(self._parked)
@@ -247,7 +268,12 @@ class Engine:
         self.blocked.add(socket)
         socket._send_late()
 
-    def _run(self) -> None:
+    def be_runner_of(self, socket: Any) -> None:
+        """The calling greenlet is the runner of *socket*, and of no other, until that is over."""
+        socket._own = getcurrent()
+        self._run(socket)
+
+    def _run(self, mine: Any = None) -> None:
         """A runner. Serves ready sockets until there are none, parks, and again when switched to.
 
         One that a handler left something on (``gevent.local``, a thread object, a running ``Timeout``, an
@@ -258,7 +284,12 @@ class Engine:
         attributes = me.__dict__
         baseline = getrefcount(me)
         ready = self.ready
-        mine: Any = None  # the connection that this runner belongs to
+        if mine is not None:  # the connection that this runner belongs to
+            me = None
+            mine = self._rest(mine)
+            if mine is DISMISSED:
+                return
+            me = getcurrent()
         while True:
             left_behind = False
             owner = None if mine is None else me
@@ -312,26 +343,32 @@ class Engine:
             elif not self._park(me):
                 return
             me = socket = None  # a frame that holds its own greenlet keeps a dropped runner alive for ever
-            while True:
-                try:
-                    adopted_by = self.hub.switch()
-                except GreenletExit:
-                    self._forget(getcurrent())
-                    return
-                except KeyboardInterrupt:  # a signal came while it was switched to: by the hub to the main greenlet
-                    self._forget(getcurrent())
-                    raise
-                except BaseException as error:  # by a Timeout that a handler left running
-                    if mine is None:
-                        self._forget(getcurrent())
-                        return
-                    mine._stray(error)
-                    continue
-                if self._turning:
-                    if not adopted_by:
-                        break
-                    mine = adopted_by  # see _take_back()
+            mine = self._rest(mine)
+            if mine is DISMISSED:
+                return
             me = getcurrent()
+
+    def _rest(self, mine: Any) -> Any:
+        """Park until a turn has work. The connection that the runner then belongs to, or DISMISSED if it is to end."""
+        while True:
+            try:
+                adopted_by = self.hub.switch()
+            except GreenletExit:
+                self._forget(getcurrent())
+                return DISMISSED
+            except KeyboardInterrupt:  # a signal came while it was switched to: by the hub to the main greenlet
+                self._forget(getcurrent())
+                raise
+            except BaseException as error:  # by a Timeout that a handler left running
+                if mine is None:
+                    self._forget(getcurrent())
+                    return DISMISSED
+                mine._stray(error)
+                continue
+            if self._turning:
+                if not adopted_by:
+                    return mine
+                mine = adopted_by  # see _take_back()
 
     def _park(self, runner: greenlet) -> bool:
         if len(self._parked) >= MAX_PARKED:
@@ -414,6 +451,7 @@ class Engine:
             socket._leave_to_parent()
         self.ready.clear()
         self.dirty.clear()
+        self._postponed.clear()
         self.timed.clear()
         self.kept.clear()
         for watching in list(self.on_fork):

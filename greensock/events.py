@@ -11,17 +11,19 @@ from gevent import GreenletExit
 
 from . import log, net
 from .closing import NO_ERROR, Closing
-from .errors import FrameError, IncompleteRead, SocketClosed
+from .errors import FrameError, IncompleteRead
 from .link import CLOSED
 from .sending import ENDED, OPEN
 from .shared import Shared
 from .state import (
     DRAINED,
     GONE,
+    HANDSHAKING,
     IDLE,
     OPENING,
     OVER,
     PENDING,
+    SHAKEN,
     STOPPING,
     STRAY,
     TOLD_TO_STOP,
@@ -57,6 +59,9 @@ class Events(Closing):
             error, self._stray_error = self._stray_error, None
             if error is not None:
                 self._failed("own greenlet", error)
+        elif flags & SHAKEN:
+            self._flags &= ~SHAKEN
+            self._emit("handshake", self._wire.authorized, self._wire.authorization_error)
         elif flags & DRAINED:
             self._flags &= ~DRAINED
             self._emit("drain")
@@ -78,16 +83,31 @@ class Events(Closing):
     def _opened(self) -> None:
         self._flags &= ~OPENING
         if self._state is CLOSED:
-            self._counters.refused += 1
-            self._released()
-            return
+            self._never_opened()
+        else:
+            self._open()
+
+    def _open(self) -> None:
         self._opened_at = monotonic()
         self._counters.accepted += 1
         self._shared.sockets.add(self)
         if self._shared.options.idle_timeout is not None:
             self._set_idle_timeout(self._shared.options.idle_timeout)
+        if self._shared.draining:
+            self._stop()
+        self._begin()
+
+    def _begin(self) -> None:
         self._emit("open")
         self._watch()
+
+    def _never_opened(self) -> None:
+        """It has closed before ``open``: no event at all."""
+        self._counters.refused += 1
+        if self._flags & HANDSHAKING:
+            self._counters.handshake_failures += 1
+            self._log(log.logger.debug, "TLS handshake with %s failed: %s", self._peer(), self._error)
+        self._released()
 
     def _idle(self) -> None:
         """The idle clock ran out. The handler may keep the socket: by sending, or by setting the clock."""
@@ -115,6 +135,9 @@ class Events(Closing):
     def _gone(self) -> None:
         """The descriptor is closed and no handler runs: the last event."""
         self._flags = (self._flags | OVER) & ~PENDING
+        if not self._opened_at:
+            self._never_opened()
+            return
         self._counters.closed += 1
         handler = self._table.close
         if handler is not None:
@@ -150,8 +173,12 @@ class Events(Closing):
         if isinstance(error, KeyboardInterrupt):
             self._abort(CloseReason.HANDLER_ERROR, error)  # first: the main greenlet runs before this one goes on
             self._engine.interrupt_main(error)
-        elif isinstance(error, SocketClosed) and error.socket is self:
-            return  # an I/O failure of its own, which ``close`` will tell
+        elif self._is_own_failure(error):
+            if isinstance(error, TimeoutError):
+                self._abort(
+                    CloseReason.TIMEOUT, TimeoutError(*error.args)
+                )  # a copy, without frames that hold the socket
+            return  # ``close`` will tell
         elif isinstance(error, GreenletExit) and self._state is CLOSED:
             return  # killed by a stop that did not wait any longer
         else:
@@ -163,6 +190,10 @@ class Events(Closing):
                 return
         self._abort(CloseReason.HANDLER_ERROR, error)
 
+    def _is_own_failure(self, error: BaseException) -> bool:
+        """Whether *error* is of this socket's own methods, because of its peer: not the fault of a handler."""
+        return isinstance(error, (OSError, FrameError, EOFError)) and getattr(error, "socket", None) is self
+
     def _tell(self, handler: Callable[..., object], error: BaseException) -> bool:
         """Call the ``error`` *handler* and send what it wrote. Whether it has borne it; never raises."""
         try:
@@ -173,7 +204,7 @@ class Events(Closing):
             self._abort(CloseReason.HANDLER_ERROR, error)
             self._engine.interrupt_main(interrupt)
         except BaseException as again:
-            if not (isinstance(again, SocketClosed) and again.socket is self):
+            if not self._is_own_failure(again):
                 self._counters.errors += 1
                 self._log(log.handler_failed, "error", again, self._peer())
                 return False
@@ -184,17 +215,21 @@ class Events(Closing):
         if isinstance(error, (FrameError, IncompleteRead)):
             reason = CloseReason.PROTOCOL
             self._because(reason, error)
-            handler = self._table.error
-            if handler is None:
-                self._log(log.logger.debug, "framing of %s failed: %s", self._peer(), error)
-            elif not self._tell(handler, error):
-                self._abort(reason, error)
+            self._protocol_failed("framing", error)
         else:
             reason = CloseReason.HANDLER_ERROR
             self._because(reason, error)
             self._failed("framing", error)
         error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
         self._close(reason, error)
+
+    def _protocol_failed(self, what: str, error: Exception) -> None:
+        """The peer does not keep to what was agreed on: no fault of a handler, but they may want to know."""
+        handler = self._table.error
+        if handler is None:
+            self._log(log.logger.debug, "%s of %s failed: %s", what, self._peer(), error)
+        elif not self._tell(handler, error):
+            self._abort(CloseReason.PROTOCOL, error)
 
     def _log(self, say: Callable[..., None], *words: object) -> None:
         """Call a function of :mod:`greensock.log`. What fails there must not end the turn that others are served in."""

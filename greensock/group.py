@@ -112,6 +112,8 @@ class Group:
 def _wrote(socket: Socket[Any], data: bytes) -> bool:
     """Write to a member that may not want it: whether it was taken."""
     try:
+        if socket._queue.over and not socket._make_room(len(data), broadcast=True):
+            return False
         return socket.write(data) or socket.close_reason is not CloseReason.SLOW_CONSUMER
     except (SocketClosed, WriteQueueFull):
         return False

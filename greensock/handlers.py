@@ -31,12 +31,21 @@ EVENTS: Final = (
 )
 
 
+_KNOWN: Final = f"the events are {', '.join(EVENTS)}, or there is 'handle' for a session"
+
+#: What a session has no use for: its ``handle`` reads by itself, and knows when it has written.
+NOT_IN_SESSIONS: Final = ("data", "drain", "end")
+
+
 class Handlers(Generic[T]):
     """Base of a set of handlers; override what you need. ``T`` is what ``socket.data`` holds.
 
     Every method runs in a greenlet and may block: only its own connection waits. Per socket one handler runs
     at a time, in order. One that raises harms its own connection only. A method that is not overridden
     counts as absent. Subclassing is a convenience for editors: any object with such methods will do.
+
+    With :meth:`handle`, which is no event, connections are *sessions*: in blocking style, without ``data``,
+    ``drain`` and ``end``.
     """
 
     def open(self, socket: "Socket[T]") -> object:
@@ -75,11 +84,18 @@ class Handlers(Generic[T]):
     def connect_error(self, socket: "Socket[T]", error: Exception) -> object:
         """Clients only: connecting failed."""
 
+    def handle(self, socket: "Socket[T]") -> object:
+        """The whole connection, in a greenlet of its own, which reads and writes as it likes.
+
+        Comes after :meth:`open`. When it returns the socket closes gracefully. :meth:`timeout` and :meth:`stopping` run
+        beside it.
+        """
+
 
 class HandlerTable:
-    """One slot per event: the function to call as ``event(socket, ...)``, or None."""
+    """One slot per event: the function to call as ``event(socket, ...)``, or None. And one for ``handle``."""
 
-    __slots__ = EVENTS
+    __slots__ = (*EVENTS, "handle")
 
     connect_error: Handler | None
     handshake: Handler | None
@@ -91,47 +107,78 @@ class HandlerTable:
     stopping: Handler | None
     error: Handler | None
     close: Handler | None
+    handle: Handler | None
 
     def __init__(self, handlers: object) -> None:
-        """Read *handlers*: an object or class with event methods, or a mapping of event functions.
+        """Read *handlers*: an object or class with event methods, a mapping of event functions, or a ``handle`` alone.
 
         Raises:
-            TypeError: no event at all, an unknown event, or a value that cannot serve as a handler; the
-                message names it.
+            TypeError: nothing that could be called, an unknown event, a value that cannot serve as a handler, or an
+                event that a session has no use for; the message names it.
         """
-        found = dict(_mapping_events(handlers) if isinstance(handlers, Mapping) else _object_events(handlers))
-        if not found:
-            raise TypeError(f"{_describe(handlers)} has no event handler; the events are {', '.join(EVENTS)}")
+        found = _events_of(handlers)
         for event, handler in found.items():
             _check_handler(event, handler)
-        for event in EVENTS:
+        useless = [event for event in NOT_IN_SESSIONS if event in found]
+        if "handle" in found and useless:
+            raise TypeError(f"{_describe(handlers)} has 'handle', which reads by itself, and also {useless[0]!r}")
+        for event in self.__slots__:
             setattr(self, event, found.get(event))
 
     @classmethod
     def of_nothing(cls) -> Self:
         """A table without any handler, for a socket that its user drives by hand."""
         table = cls.__new__(cls)
-        for event in EVENTS:
+        for event in cls.__slots__:
             setattr(table, event, None)
         return table
 
     def replace(self, other: "HandlerTable") -> None:
-        """Take over all handlers of *other*, at once. Events that it does not name are gone."""
-        for event in EVENTS:
+        """Take over all handlers of *other*, at once. Events that it does not name are gone.
+
+        Raises:
+            TypeError: see :meth:`check_kind`.
+        """
+        self.check_kind(other)
+        for event in self.__slots__:
             setattr(self, event, getattr(other, event))
+
+    def check_kind(self, other: "HandlerTable") -> None:
+        """Whether *other* may take the place of this.
+
+        Raises:
+            TypeError: one is for sessions, the other for events: who reads cannot be changed under way.
+        """
+        if (self.handle is None) != (other.handle is None):
+            here, there = ("events", "a session") if self.handle is None else ("a session", "events")
+            raise TypeError(f"a reload cannot go from {here} to {there}")
+
+
+def _events_of(handlers: object) -> dict[str, object]:
+    if isinstance(handlers, Mapping):
+        found = dict(_mapping_events(handlers))
+    elif inspect.isroutine(handlers):
+        return {"handle": handlers}
+    else:
+        if isinstance(handlers, type):
+            handlers = handlers()
+        found = dict(_object_events(handlers))
+        if not found and callable(handlers):
+            return {"handle": handlers}
+    if not found:
+        raise TypeError(f"{_describe(handlers)} has no event handler; {_KNOWN}")
+    return found
 
 
 def _mapping_events(handlers: Mapping[Any, object]) -> Iterator[tuple[str, object]]:
     for event, handler in handlers.items():
-        if event not in EVENTS:
-            raise TypeError(f"unknown event {event!r}; the events are {', '.join(EVENTS)}")
+        if event not in EVENTS and event != "handle":
+            raise TypeError(f"unknown event {event!r}; {_KNOWN}")
         yield event, handler
 
 
 def _object_events(handlers: object) -> Iterator[tuple[str, object]]:
-    if isinstance(handlers, type):
-        handlers = handlers()
-    for event in EVENTS:
+    for event in HandlerTable.__slots__:
         handler = getattr(handlers, event, None)
         if handler is None or getattr(handler, "__func__", None) is getattr(Handlers, event):
             continue  # absent, or inherited from Handlers unchanged

@@ -7,29 +7,35 @@ import weakref
 from collections.abc import Callable
 from errno import EPIPE
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from .engine import Engine, get_ident
 from .errors import SocketClosed
 from .shared import Shared
 from .state import (
+    BY_HAND,
     CLOCKED,
     DRAINED,
     GONE,
-    HELD,
+    HANDSHAKING,
     IDLE,
     OPENING,
     OVER,
     PENDING,
+    SHAKEN,
     STOPPING,
+    STORED,
     STRAY,
     UNREADABLE,
+    UPGRADING,
     WAITING,
     CloseReason,
     SocketState,
 )
 from .wire import Plain
 from .writequeue import WriteQueue
+
+E = TypeVar("E", bound=Exception)
 
 READ: Final = 1  # of libev
 WRITE: Final = 2
@@ -136,6 +142,10 @@ class Link:
         if self._running is None and self._engine.current is not self:
             self._engine.schedule(self)
 
+    def _handler_greenlets(self) -> list[Any]:
+        """The greenlets in which handlers of it are blocked."""
+        return [self._running]
+
     def _settle(self) -> None:
         flags = self._flags
         if flags & CLOCKED:
@@ -145,18 +155,19 @@ class Link:
         if flags & WAITING:
             self._flags = flags & ~WAITING
             self._watch()
-        elif flags & HELD and not flags & UNREADABLE:
+        elif flags & STORED and not flags & UNREADABLE:
             self._serve_next_turn()
 
     # -- watchers ------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """Have the socket served when it is readable, unless something forbids reading."""
-        if not self._flags & UNREADABLE and self._state is not CLOSED:
+        flags = self._flags
+        if (not flags & UNREADABLE or flags & HANDSHAKING) and self._state is not CLOSED:
             reader = self._reader
             if not reader.active:
                 reader.start(self._engine.ready.append, self)
-            if self._flags & HELD and self._running is None and self._engine.current is not self:
+            if flags & STORED and self._running is None and self._engine.current is not self:
                 self._serve_next_turn()
 
     def _serve_next_turn(self) -> None:
@@ -166,6 +177,10 @@ class Link:
     def _pause_watcher(self) -> None:
         if self._state is not CLOSED:
             self._flags |= WAITING
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        if not self._flags & (UPGRADING | BY_HAND):  # whose greenlet waits by the same watcher
             self._reader.stop()
 
     def _watch_writing(self, callback: Callable[[], None]) -> None:
@@ -227,6 +242,7 @@ class Link:
         else:
             self._wire.close()
         self._leave_rooms()
+        self._shared.handshaking.discard(self)
         if self in self._shared.sockets:
             self._shared.sockets.remove(self)
             self._counters.bytes_read += self.bytes_read
@@ -237,7 +253,7 @@ class Link:
         if self._queue.size or self._waiters:
             self._drop_queue()
         self._flags &= ~(
-            STRAY | DRAINED | IDLE | STOPPING | WAITING | CLOCKED | HELD
+            STRAY | DRAINED | IDLE | STOPPING | SHAKEN | WAITING | CLOCKED | STORED
         )  # nothing but the close is delivered now
         self._ask_for(GONE)
 
@@ -263,6 +279,11 @@ class Link:
         self._flags &= ~PENDING
         if self._running is None and self._engine.current is not self:
             self._wire.close()
+
+    def _as_own(self, error: E) -> E:
+        """*error*, marked as the peer's fault in a method of this socket: not that of a handler that lets it out."""
+        setattr(error, "socket", self)  # noqa: B010 - as SocketClosed has; built-in exceptions do not know of it
+        return error
 
     def _closed_error(self) -> SocketClosed:
         """What a use of this socket raises when it takes no more bytes."""

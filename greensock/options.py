@@ -9,6 +9,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final, Literal, Self, overload
 
 #: The most that Linux takes for TCP_KEEPIDLE: MAX_TCP_KEEPIDLE in its include/net/tcp.h, about nine hours.
@@ -54,6 +55,8 @@ class Options:
     no_delay: bool = True
     #: Peers that vanished without a word are found in minutes, not in the two hours of tcp(7).
     keepalive: float | None = 60.0
+    #: In clear, unless there is a certificate: see :class:`greensock.TLS`.
+    tls: Any = None
     #: Bytes as they come, unless a framing makes messages of them: see :mod:`greensock.framing`.
     framing: Any = None
 
@@ -98,6 +101,21 @@ def seconds(name: str, value: object, *, optional: bool = False) -> float | None
         if 0 < number < math.inf:  # which NaN is not either
             return number
     raise _bad(name, "a number of seconds above 0" + " or None" * optional, value)
+
+
+def deadline_of(timeout: object) -> float | None:
+    """When *timeout* seconds from now are over, by ``time.monotonic``; None: there is no deadline.
+
+    Raises:
+        TypeError, ValueError: *timeout* is no number (a bool is none), or negative.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}")
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f"timeout must be a number of seconds from 0 on, not {timeout!r}")
+    return monotonic() + timeout
 
 
 def _limit(name: str, value: object) -> float | None:
@@ -169,6 +187,7 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "allow_half_open": flag,
     "no_delay": flag,
     "keepalive": keepalive,
+    "tls": lambda name, value: None if value is False else value,  # greensock.tls, which knows for which side, reads it
     "framing": _framing,
 }
 

@@ -10,19 +10,23 @@ from operator import length_hint
 from typing import Any, Final
 
 from .errors import FrameError
-from .events import Events
+from .handshaking import Handshaking
 from .link import CLOSED
-from .sending import CLOSING, ENDED, OPEN, reason_of
+from .sending import CLOSING, ENDED, OPEN
 from .shared import Shared
 from .state import (
+    BY_HAND,
     CAREFUL,
     DEAD,
     EOF_READ,
     FIN_SENT,
     FRAMED,
+    HANDSHAKING,
     HELD,
+    MORE,
     PAUSED,
     PENDING,
+    SECURE,
     UNDECIDED,
     UNREADABLE,
     CloseReason,
@@ -64,7 +68,7 @@ class Frames:
         return len(messages)
 
 
-class Receiving(Events):
+class Receiving(Handshaking):
     """Reads, and the delivery of what was read."""
 
     __slots__ = ("_frames", "_read_size")
@@ -125,12 +129,16 @@ class Receiving(Events):
             self._deliver_event()
         elif self._state is CLOSED:
             pass
+        elif flags & HANDSHAKING:
+            self._shake()
         elif flags & UNREADABLE:
-            self._reader.stop()
+            self._stop_reading()
         elif self._state is CLOSING:
             self._discard()
         elif flags & FRAMED:
             self._serve_messages()
+        elif flags & SECURE:
+            self._serve_secure()
         else:
             return False
         return True
@@ -153,10 +161,54 @@ class Receiving(Events):
             self._emit("end")
             self._close(CloseReason.EOF, None)
 
+    def _read_once(self) -> bytes | None:
+        """Read once, whatever the wire: None if there is nothing now, or if reading fails, which then is seen to."""
+        wire = self._wire
+        try:
+            data = wire.read(READ_SIZE)
+        except BlockingIOError:
+            data = None
+        except OSError as error:
+            self._reading_failed(error)
+            return None
+        if wire.more or wire.backlog is not None or self._flags & MORE:
+            self._after_read()
+        return data
+
+    def _serve_secure(self) -> None:
+        data = self._read_once()
+        if data:
+            self.bytes_read += len(data)
+            self._counters.messages_read += 1
+            handler = self._table.data
+            if handler is not None:
+                handler(self, data)
+        elif data is not None:
+            self._end_of_input()
+        if self._queue.size and not self._corks:
+            self._flush()
+
     def _reading_failed(self, error: OSError) -> None:
         error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
-        self._because(reason_of(error), error)
+        self._flags &= ~MORE
+        reason = self._wire.reason_of(error)
+        if reason is CloseReason.TRUNCATED:
+            self._truncated(error)
+            return
+        self._because(reason, error)
+        if reason is CloseReason.PROTOCOL and not self._flags & BY_HAND:  # where the reader is told
+            self._protocol_failed("TLS", error)
         self._close_now()
+
+    def _truncated(self, error: OSError) -> None:
+        """A peer with TLS has ended without saying so: bytes may be missing, and somebody else may have ended it."""
+        if self._state is ENDED or self._flags & DEAD:
+            self._end_of_input()  # this side has said all, or can say no more: nothing depends on it
+            return
+        self._flags |= EOF_READ
+        self._reader.stop()
+        self._because(CloseReason.TRUNCATED, error)
+        self._close(CloseReason.TRUNCATED, error)
 
     # -- messages ------------------------------------------------------------------------------------
 
@@ -171,15 +223,10 @@ class Receiving(Events):
         frames = self._frames
         if frames is None:
             frames = self._frames = Frames(self._shared.options.framing.decoder())
-        try:
-            data = self._wire.read(READ_SIZE)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            self._reading_failed(error)
-            return False
+        data = self._read_once()
         if not data:
-            self._end_of_input()
+            if data is not None:
+                self._end_of_input()
             return False
         self.bytes_read += len(data)
         count = frames.feed(data)
@@ -231,7 +278,7 @@ class Receiving(Events):
                 self._close_now()  # no write will tell of the end any more, nor will ``drain`` come to resume it
                 return
             self._flags |= PAUSED
-            self._reader.stop()
+            self._stop_reading()
 
     def resume(self) -> None:
         """Deliver ``data`` again."""

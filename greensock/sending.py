@@ -27,8 +27,10 @@ from .state import (
     EOF_READ,
     FIN_SENT,
     FIN_WANTED,
+    HANDSHAKING,
     LATE,
     PAUSED,
+    UPGRADING,
     CloseReason,
     SocketState,
 )
@@ -203,12 +205,12 @@ class Sending(Link):
         if not self._queue.over:
             return self._writable
         self._queue.congested = True
-        if self._shared.stop_reading_when_over and not self._flags & CHOKED:
+        if self._shared.stop_reading_when_over and not self._flags & (CHOKED | BY_HAND):
             self._flags |= CHOKED
-            self._reader.stop()
+            self._stop_reading()
         return False
 
-    def _make_room(self, wanted: int) -> bool:
+    def _make_room(self, wanted: int, *, broadcast: bool = False) -> bool:
         """The queue is over its high-water mark: whether *wanted* more bytes may be queued now."""
         options = self._shared.options
         if self._queue.size <= options.max_buffered:
@@ -219,7 +221,7 @@ class Sending(Link):
         queued = self._queue.size
         if queued <= options.max_buffered:
             return True
-        if self._running is getcurrent() or self._engine.current is self:
+        if self._waits_for_room(broadcast):
             self._wait_for(self._queue.low, None)
             if not self._writable:  # ended or closed by somebody else meanwhile
                 raise self._closed_error()
@@ -232,6 +234,10 @@ class Sending(Link):
         self._because(CloseReason.SLOW_CONSUMER, SlowConsumer(EAGAIN, text))
         self._close_now(abort=True)
         return False
+
+    def _waits_for_room(self, broadcast: bool) -> bool:
+        """Whether who writes here is to wait: the socket's own handler is."""
+        return self._engine.current is self or getcurrent() in self._handler_greenlets()
 
     # -- to the kernel -------------------------------------------------------------------------------
 
@@ -302,7 +308,8 @@ class Sending(Link):
         if queue.size:
             if sent or not self._counted:
                 self._progress = monotonic()
-            self._watch_writing(self._flush)
+            if not self._flags & UPGRADING:
+                self._watch_writing(self._flush)
             self._watch_write_clock()
         elif self._writer is not None:
             self._writer.stop()
@@ -330,18 +337,44 @@ class Sending(Link):
     def _finish(self) -> None:
         """The queue is empty and FIN is due."""
         self._flags &= ~FIN_WANTED
+        wire = self._wire
         if self._flags & EOF_READ:
-            self._close_now()  # which sends FIN as well
-            return
+            if wire.tls is not None:
+                wire.finish()  # for the peer to know that nothing was cut off
+            if wire.backlog is None:
+                self._close_now()  # which sends FIN as well
+                return
+        else:
+            wire.finish()
         self._flags |= FIN_SENT
-        self._wire.finish()
+        if wire.backlog is not None:
+            self._watch_writing(self._push)
         if self._state is CLOSING:
             self._progress = monotonic()  # from here on it is the peer's FIN that is waited for
+
+    def _push(self) -> None:
+        """The kernel has room for what TLS itself has to say; nothing else is on its way. Runs in the hub."""
+        wire = self._wire
+        try:
+            if wire.backlog is not None:
+                wire.push()
+        except OSError as error:
+            self._sending_failed(error)
+            return
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        if wire.backlog is None:
+            self._writer.stop()
+            if self._flags & EOF_READ and self._flags & FIN_SENT:
+                self._close_now()
+            elif not self._flags & HANDSHAKING:
+                self._flush()
 
     def _sending_failed(self, error: OSError) -> None:
         """The kernel takes no more. What had arrived before can still be read, and is delivered first."""
         error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
-        self._because(reason_of(error), error)
+        self._because(self._wire.reason_of(error), error)
         if self._error is None and self.close_reason is not CloseReason.TIMEOUT:
             self._error = error  # for those who wait or write; ``close`` is told the first cause, none when idle
         self._flags = (self._flags | DEAD) & ~(FIN_WANTED | CHOKED)
@@ -373,7 +406,7 @@ class Sending(Link):
             with Timeout(timeout, cast(Any, False)):
                 result.get()
                 return
-            raise TimeoutError(f"{self._queue.size} bytes are still queued after {timeout} s")
+            raise self._as_own(TimeoutError(f"{self._queue.size} bytes are still queued after {timeout} s"))
         finally:
             if self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)
@@ -401,8 +434,3 @@ class Cork:
         socket._progress = min(now, socket._progress + now - self._since)  # the write timeout stood still
         if not socket._corks:
             socket._flush()
-
-
-def reason_of(error: Any) -> CloseReason:
-    """The close reason for an I/O failure."""
-    return CloseReason.TIMEOUT if isinstance(error, TimeoutError) else CloseReason.RESET

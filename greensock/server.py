@@ -1,13 +1,15 @@
 """The server: its connections, their handlers and their end; and ``listen``, which makes one."""
 
+import dataclasses
 from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
+from . import tls as tls_options
 from .accepting import Acceptor
-from .draining import Draining, deadline_of
+from .draining import Draining
 from .handlers import HandlerTable
-from .options import Options
+from .options import Options, deadline_of
 from .shared import Shared
 from .sock import Socket
 from .stats import Stats
@@ -60,6 +62,7 @@ class Server(Draining, Acceptor):
     def start(self) -> None:
         """Bind, listen and accept; again, after ``stop``, if the server was given an address."""
         super().start()
+        self._shared.draining = False
         self._engine.kept.add(self)
 
     def close(self) -> None:
@@ -111,20 +114,37 @@ class Server(Draining, Acceptor):
 
     # -- what is served ------------------------------------------------------------------------------
 
-    def reload(self, handlers: object) -> None:
-        """Replace the handlers of all live and future sockets, at once and whatever their number.
+    def reload(self, handlers: object = None, *, tls: object = None) -> None:
+        """Replace the handlers of all live and future sockets, or the certificate, at once and whatever their number.
 
-        Events that the new ones do not name are gone. A handler that runs finishes as it was.
+        Args:
+            handlers: as for :func:`listen`. Events that they do not name are gone. A handler that runs finishes as it
+                was; so does a session.
+            tls: as for :func:`listen`: for the handshakes from now on. Live connections stay as they are.
+
+        What was replaced is held for ever if it is a certificate: some kilobytes each (CVE-2026-19445).
 
         Raises:
-            TypeError: ``listen`` would not accept *handlers*; the old ones stay.
+            TypeError, ValueError: ``listen`` would not accept one of them, there is none, *handlers* go from events to
+                a session or back, or *tls* is for a server in clear, whose peers do not expect it; all stays as it was.
         """
-        self._shared.table.replace(HandlerTable(handlers))
+        if handlers is None and tls is None:
+            raise TypeError("reload() needs handlers, tls=, or both")
+        table = None if handlers is None else HandlerTable(handlers)
+        if table is not None:
+            self._shared.table.check_kind(table)
+        if tls is not None:
+            if self._shared.tls is None:
+                raise ValueError("tls: this server speaks in clear, which a reload cannot change")
+            self._shared.tls = tls_options.server_side(tls)
+            self._options = dataclasses.replace(self._options, tls=tls)
+        if table is not None:
+            self._shared.table.replace(table)
 
     def stats(self) -> Stats:
         """A snapshot of what the server has counted."""
         engine, shared = self._engine, self._shared
-        running = [*engine.blocked, engine.current]
+        running = {*engine.blocked, engine.current}
         return shared.counters.snapshot(
             connections=len(shared.sockets),
             live_bytes_read=sum(socket.bytes_read for socket in shared.sockets),

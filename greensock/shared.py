@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import gevent
+
 from .engine import Engine
 from .handlers import HandlerTable
 from .options import Options
@@ -21,6 +23,10 @@ class Shared:
             two peers that both do it would never start again.
         on_gone: called after a socket's last event, and when one is no longer referenced, while ``watched`` is true or
             when no referenced socket is left.
+        on_open: called before ``open`` of a connection whose handshake is done.
+        tls: the side that this is in TLS, of :mod:`greensock.tls`, if connections begin with its handshake.
+        hostname: whom a client means to talk to.
+        spawn: gives each session its greenlet.
     """
 
     def __init__(
@@ -32,6 +38,10 @@ class Shared:
         owner: Any = None,
         stop_reading_when_over: bool,
         on_gone: Callable[[], None],
+        on_open: Callable[[], None] | None = None,
+        tls: Any = None,
+        hostname: str | None = None,
+        spawn: Callable[[Callable[[], None]], Any] = gevent.spawn,
     ) -> None:
         self.engine = engine
         self.table = table
@@ -40,8 +50,16 @@ class Shared:
         self.owner = owner
         self.stop_reading_when_over = stop_reading_when_over
         self.on_gone = on_gone
+        self.on_open = on_open
+        self.tls = tls
+        self.hostname = hostname
+        self.spawn = spawn
         #: sockets whose ``open`` has begun and whose descriptor is open
         self.sockets: set[Any] = set()
+        #: sockets whose handshake has begun and whose ``open`` has not
+        self.handshaking: set[Any] = set()
+        #: whether ``stop`` has told the sockets to close, and those that open from now on have to be told
+        self.draining = False
         #: sockets that exist: from before ``open`` until after ``close``
         self.alive = 0
         #: those of them that ``greensock.run()`` waits for
@@ -58,7 +76,8 @@ class Shared:
 
     def _stop_in_child(self) -> None:
         """After a fork, in the child: the connections are the parent's."""
-        for socket in self.sockets:
+        for socket in [*self.sockets, *self.handshaking]:
             socket._leave_to_parent()
         self.sockets.clear()
+        self.handshaking.clear()
         self.alive = self.referenced = 0

@@ -5,9 +5,9 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from . import net, options
+from .encryption import Encryption
 from .handlers import HandlerTable
 from .link import CLOSED
-from .receiving import Receiving
 from .shared import Shared
 from .state import BY_HAND, OVER, TOLD_TO_STOP, UNREFERENCED, SocketState
 from .wire import Plain
@@ -15,7 +15,7 @@ from .wire import Plain
 T = TypeVar("T")
 
 
-class Socket(Receiving, Generic[T]):
+class Socket(Encryption, Generic[T]):
     """One connection. Made by a server for each one it accepts, and by :func:`greensock.connect`.
 
     ``T`` is what :attr:`data` holds. All methods are for the thread of the socket's hub; other threads use
@@ -37,13 +37,17 @@ class Socket(Receiving, Generic[T]):
     def reload(self, handlers: object) -> None:
         """Replace the handlers of this socket alone; it then no longer follows its server's.
 
+        A handler that runs finishes as it was, and so does a session: of its handlers the others are replaced.
+
         Raises:
-            TypeError: ``listen`` would not accept *handlers*, or the socket has none; nothing changes.
+            TypeError: ``listen`` would not accept *handlers*, the socket has none, or one is a session and the other is
+                not; nothing changes.
         """
         self._check_thread()
         table = HandlerTable(handlers)
-        if self._flags & BY_HAND:
+        if self._flags & BY_HAND and self._table.handle is None:
             raise TypeError("this socket has no handlers to replace: its user reads it himself")
+        self._table.check_kind(table)
         self._table = table
 
     def ref(self) -> None:
@@ -131,8 +135,3 @@ class Socket(Receiving, Generic[T]):
         self._check_thread()
         if self._state is not CLOSED:
             net.set_keepalive(self._wire, options.keepalive("keepalive", seconds))
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether TLS protects the connection."""
-        return False

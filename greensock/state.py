@@ -55,14 +55,16 @@ DRAINED: Final = 1 << 2
 IDLE: Final = 1 << 3  # the idle clock ran out
 STOPPING: Final = 1 << 4  # the server drains
 GONE: Final = 1 << 5  # the descriptor is closed; ``close`` has not run
-PENDING: Final = OPENING | STRAY | DRAINED | IDLE | STOPPING | GONE
+SHAKEN: Final = 1 << 23  # TLS was started on the open connection; ``handshake`` has not run
+PENDING: Final = OPENING | STRAY | DRAINED | IDLE | STOPPING | GONE | SHAKEN
 
 # What keeps the socket from being read.
 PAUSED: Final = 1 << 6  # pause()
 CHOKED: Final = 1 << 7  # its own queue is over the high-water mark
 EOF_READ: Final = 1 << 8  # the peer's FIN was read
 BY_HAND: Final = 1 << 20  # in blocking style: its user's greenlet reads
-UNREADABLE: Final = OPENING | PAUSED | CHOKED | EOF_READ | GONE | BY_HAND
+UPGRADING: Final = 1 << 24  # the greenlet in upgrade_tls() reads
+UNREADABLE: Final = OPENING | PAUSED | CHOKED | EOF_READ | GONE | BY_HAND | UPGRADING
 
 # The writing side.
 FIN_WANTED: Final = 1 << 9  # FIN follows the last queued byte
@@ -80,9 +82,18 @@ UNREFERENCED: Final = 1 << 15  # unref()
 OVER: Final = 1 << 16  # ``close`` has run
 FRAMED: Final = 1 << 21  # messages are delivered, not what a read happens to give
 HELD: Final = 1 << 22  # messages of the last read wait to be delivered
+HANDSHAKING: Final = 1 << 25  # TLS is being agreed on: nothing is delivered, nothing sent
+SECURE: Final = 1 << 26  # TLS is agreed on
+MORE: Final = 1 << 27  # the wire has more to give, without the kernel
+
+#: There is something to deliver although the kernel has nothing.
+STORED: Final = HELD | MORE
 
 #: With any of these a readable socket is not simply read.
-CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD | FRAMED
+CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD | FRAMED | HANDSHAKING | SECURE
 
 #: With any of these it has to be asked whether the next message of a read may be delivered.
 UNDECIDED: Final = UNREADABLE | FIN_WANTED | FIN_SENT | DEAD
+
+#: Of these a socket in blocking style has the first alone, as long as its input may go on.
+INPUT_ENDS: Final = BY_HAND | EOF_READ | GONE | TOLD_TO_STOP | OVER

@@ -1,6 +1,7 @@
 """How bytes get to the kernel and back: the seam between a socket and what carries it.
 
-A wire reads, writes, finishes (FIN) and aborts (RST). :class:`Plain` *is* the interpreter's raw socket with those
+A wire reads, writes, finishes (FIN) and aborts (RST): here in clear, in :mod:`greensock.secure` with TLS.
+:class:`Plain` *is* the interpreter's raw socket with those
 four names on it, so that the seam costs plain TCP no extra call. It skips gevent's pure-Python wrapper,
 whose sockets also carry two watchers each.
 """
@@ -8,7 +9,9 @@ whose sockets also carry two watchers each.
 import _socket
 import contextlib
 import struct
-from typing import Final
+from typing import Any, Final
+
+from .state import CloseReason
 
 #: Read at most so many bytes at a time. 256 KiB is over glibc's mmap threshold of 128 KiB, so that every
 #: read would map and unmap memory (160 k messages/s fell to 37 k); 64 KiB halved an echo of 256 KiB.
@@ -31,6 +34,16 @@ class Plain(_socket.socket):
 
     __slots__ = ()
 
+    # What only a wire with TLS has.
+    #: OpenSSL's side of the connection
+    tls: Any = None
+    #: bytes that were made for the kernel and that it did not take yet; those of the caller it keeps himself
+    backlog: bytes | memoryview | None = None
+    #: whether ``read`` has something to give although the kernel has nothing
+    more: bool = False
+    authorized: bool = False
+    authorization_error: Exception | None = None
+
     read = _socket.socket.recv
     write = _socket.socket.send
 
@@ -42,6 +55,10 @@ class Plain(_socket.socket):
             """Where there is no sendmsg(2): the first buffer; the caller comes back for the others."""
             return self.send(buffers[0])
 
+    def push(self) -> int:
+        """Go on sending the :attr:`backlog`: how many of the caller's bytes the kernel has by that."""
+        return 0  # there is none
+
     def finish(self) -> None:
         """Send FIN: the peer reads its end after the last byte. Reading goes on."""
         with contextlib.suppress(OSError):  # ENOTCONN: the peer has reset the connection, which a read tells
@@ -52,3 +69,7 @@ class Plain(_socket.socket):
         with contextlib.suppress(OSError):  # some platforms refuse options on a connection that is gone
             self.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
         self.close()
+
+    def reason_of(self, error: OSError) -> CloseReason:
+        """The close reason for a failure of this wire."""
+        return CloseReason.TIMEOUT if isinstance(error, TimeoutError) else CloseReason.RESET

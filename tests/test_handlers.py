@@ -135,17 +135,60 @@ def test_so_is_such_a_method(handlers: object) -> None:
 
 
 def test_what_can_be_called_and_returns_is_a_handler() -> None:
-    class Called:
-        def __call__(self, *arguments: object) -> None: ...
-
     handlers: list[object] = [nothing, print, lambda socket: None, functools.partial(nothing, 1), Called(), Called]
     for handler in handlers:
         assert present(HandlerTable({"open": handler})) == {"open"}
 
 
-def test_a_plain_function_is_no_set_of_handlers_yet() -> None:
-    with pytest.raises(TypeError, match="'function' as handlers has no event handler; the events are"):
-        HandlerTable(nothing)
+class Called:
+    def __call__(self, *arguments: object) -> None: ...
+
+    def method(self, socket: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "handle", [nothing, print, lambda socket: None, functools.partial(nothing, 1), Called(), Called, Called().method]
+)
+def test_what_can_be_called_is_a_session(handle: Any) -> None:
+    table = HandlerTable(handle)
+    assert present(table) == set()
+    assert type(table.handle) is Called if handle is Called else table.handle is handle or table.handle == handle
+
+
+def test_a_session_beside_events() -> None:
+    class Lines(Handlers[None]):
+        def open(self, socket: Any) -> None: ...
+
+        def handle(self, socket: Any) -> None: ...
+
+    for handlers in (Lines, Lines(), {"open": nothing, "handle": nothing}):
+        table = HandlerTable(handlers)
+        assert present(table) == {"open"} and table.handle is not None
+    assert HandlerTable({"handle": nothing}).handle is nothing
+
+
+@pytest.mark.parametrize("event", ["data", "drain", "end"])
+def test_a_session_has_no_use_for_some_events(event: str) -> None:
+    with pytest.raises(TypeError, match=f"has 'handle', which reads by itself, and also '{event}'"):
+        HandlerTable({"handle": nothing, event: nothing})
+
+
+@pytest.mark.parametrize("handle", [asynchronous, generator, functools.partial(generator, 1), GeneratingCall()])
+def test_a_session_that_would_return_before_it_ran_is_refused(handle: object) -> None:
+    for handlers in (handle, {"handle": handle}):
+        with pytest.raises(TypeError, match="'handle' is .*plain functions"):
+            HandlerTable(handlers)
+
+
+def test_events_are_not_replaced_by_a_session_nor_the_other_way_round() -> None:
+    session, events = HandlerTable(nothing), HandlerTable({"open": nothing})
+    with pytest.raises(TypeError, match="cannot go from a session to events"):
+        session.replace(events)
+    with pytest.raises(TypeError, match="cannot go from events to a session"):
+        events.replace(session)
+    assert session.handle is nothing and events.open is nothing
+    session.replace(HandlerTable({"handle": print, "close": nothing}))
+    assert session.handle is print and session.close is nothing
 
 
 def test_inherited_unchanged_counts_as_absent_however_deep_the_tree() -> None:

@@ -5,6 +5,8 @@ end when it is told to; any other must end by itself with status 0. Port 8080 is
 """
 
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -42,12 +44,25 @@ def blocks() -> dict[str, str]:
 
 BLOCKS = blocks()
 
+#: How the README has its readers make ``key.pem`` and ``cert.pem``.
+CERTIFICATE = re.compile(r"^\$ (openssl req .*)$", re.MULTILINE)
+
+
+def make_what_it_needs(block: str, folder: Path) -> None:
+    if "key.pem" in block:
+        if shutil.which("openssl") is None:
+            pytest.skip("openssl is not installed")
+        command = CERTIFICATE.search((ROOT / "README.md").read_text(encoding="utf-8"))
+        assert command is not None
+        subprocess.run(shlex.split(command[1]), cwd=folder, check=True, capture_output=True)
+
 
 @pytest.mark.parametrize("where", BLOCKS)
 def test_block_runs(where: str, tmp_path: Path) -> None:
     block = BLOCKS[where]
     program = tmp_path / "block.py"
     program.write_text(block.replace("8080", "0"), encoding="utf-8")
+    make_what_it_needs(block, tmp_path)
     with subprocess.Popen(
         [sys.executable, str(program)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,0 +1,356 @@
+"""TLS options to OpenSSL: the contexts, and the objects that speak TLS in memory.
+
+This module imports ``ssl``, and is therefore imported only when TLS is used: an application may patch before that.
+All contexts made here are gevent's. They work before and after patching alike; one of the standard library's that was
+made before it fails as soon as something is set.
+"""
+
+import errno
+import functools
+import os
+import ssl
+import sys
+from _ssl import _SSLContext  # below the classes of the standard library and of gevent, which patching exchanges
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
+
+import gevent.ssl
+
+from .certificates import Identity
+from .pem import Secret
+
+if TYPE_CHECKING:
+    from .tls import TLS
+
+#: Forward secrecy and authenticated encryption, the strongest first. These are the names for TLS 1.2; the suites of
+#: TLS 1.3 are all of this kind and are not chosen by name.
+CIPHERS: Final = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+# -- contexts --------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def for_server(options: "TLS") -> ssl.SSLContext:
+    """The context that serves with *options*, whose values have been checked and whose contents are parsed.
+
+    It is never let go: a handshake that has changed to the context of an SNI name goes on to call into the one that it
+    began with, even if that is gone (CVE-2026-19445). Equal options share one, and so only a reload with other ones
+    costs memory.
+
+    Raises:
+        ValueError: what OpenSSL does not take; the message names the option.
+    """
+    context = _new(ssl.PROTOCOL_TLS_SERVER, options)
+    if options.request_cert:
+        context.verify_mode = ssl.CERT_REQUIRED if options.reject_unauthorized else ssl.CERT_OPTIONAL
+    if options.request_cert or options.ca:
+        _trust(context, options, ssl.Purpose.CLIENT_AUTH)
+    _watch_names(context, {name: _entry(name, entry, context, options) for name, entry in options.sni})
+    return context
+
+
+@functools.lru_cache(maxsize=128)
+def for_client(options: "TLS") -> ssl.SSLContext:
+    """The context that connects with *options*, under the same conditions. It has no callback, and need not be kept;
+    but to read the system's authorities takes far longer than a handshake."""
+    context = _new(ssl.PROTOCOL_TLS_CLIENT, options)
+    if not options.reject_unauthorized:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    _trust(context, options, ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def _new(protocol: int, options: "TLS") -> ssl.SSLContext:
+    context = gevent.ssl.SSLContext(protocol)
+    context.sslobject_class = Secured
+    context.minimum_version = getattr(ssl.TLSVersion, options.min_version.replace(".", "_"))
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    # A connection cut off must not look like one that was ended; set by early releases of Python 3.10 and 3.11.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    context.options &= ~getattr(ssl, "OP_LEGACY_SERVER_CONNECT", 0x4)
+    # Whoever gives an intermediate authority, or the peer's own certificate, as `ca` trusts it. So does Python 3.13.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _choose_ciphers(context, options.ciphers)
+    if options.alpn:
+        context.set_alpn_protocols(options.alpn)
+    for identity in options.identities:
+        if len(options.identities) > 1:
+            # OpenSSL puts a key to the certificate of its kind, which may be that of another pair: first each alone.
+            _load(gevent.ssl.SSLContext(protocol), identity, options.passphrase)
+        _load(context, identity, options.passphrase)
+    return context
+
+
+def _trust(context: ssl.SSLContext, options: "TLS", purpose: ssl.Purpose) -> None:
+    if options.ca is None:
+        context.load_default_certs(purpose)
+        return
+    problem = ""
+    try:
+        context.load_verify_locations(cadata="".join(certificate.pem.decode() for certificate in options.ca))
+    except ssl.SSLError as error:
+        problem = f"ca holds a certificate that OpenSSL does not take: {_reason(error)}"
+    if problem:
+        raise ValueError(problem)
+
+
+# -- ciphers ---------------------------------------------------------------------------------------------
+
+
+def _choose_ciphers(context: ssl.SSLContext, ciphers: str | None) -> None:
+    context.set_ciphers(CIPHERS)
+    if ciphers is None:
+        return
+    # OpenSSL passes over names that it does not know: a misspelt one would be missing without a word.
+    for name in ciphers.replace(",", ":").replace(" ", ":").split(":"):
+        if name.startswith("TLS_"):
+            raise ValueError(
+                f"ciphers are those of TLS 1.2; {name!r} is of TLS 1.3, where all are good and none is chosen"
+            )
+        chosen = name and name[0] not in "@!-+"
+        if chosen and not _selects(gevent.ssl.SSLContext(context.protocol), name):
+            raise ValueError(f"ciphers has a name that OpenSSL does not know: {name!r}")
+    if not _selects(context, ciphers):
+        raise ValueError(f"ciphers selects nothing: {ciphers!r}")
+
+
+def _selects(context: ssl.SSLContext, ciphers: str) -> bool:
+    try:
+        context.set_ciphers(ciphers)
+    except ssl.SSLError:
+        return False
+    return any(cipher["protocol"] != "TLSv1.3" for cipher in context.get_ciphers())
+
+
+# -- keys and certificates -------------------------------------------------------------------------------
+
+
+def _load(context: ssl.SSLContext, identity: Identity, passphrase: Secret | None) -> None:
+    problem = ""
+    chain = b"".join(certificate.pem for certificate in identity.chain)
+    with _path_of(identity.names[1], chain) as cert, _path_of(identity.names[0], identity.key.pem) as key:
+        try:
+            context.load_cert_chain(cert, key, password=_never_ask if passphrase is None else passphrase)
+        except OSError as error:
+            # After a pipe the "illegal seek" of the system hides what OpenSSL said.
+            if not isinstance(error, ssl.SSLError) and error.errno != errno.ESPIPE:
+                raise
+            problem = _diagnose(identity, error)
+    if problem:
+        raise ValueError(problem)
+
+
+def _diagnose(identity: Identity, error: OSError) -> str:
+    """Which of the two OpenSSL did not take, and why: its own words for most of it are "PEM lib"."""
+    key, cert = identity.names
+    reason = _reason(error)
+    if reason in ("key values mismatch", "key type mismatch", "no certificate assigned"):
+        return f"{key} does not match {cert}; in a chain the key's own certificate comes first"
+    if reason in ("ee key too small", "ca key too small", "ca md too weak"):
+        return f"{cert} is too weak: {reason}"
+    scratch = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for certificate in identity.chain:
+        try:
+            scratch.load_verify_locations(cadata=certificate.pem.decode())
+        except ssl.SSLError:
+            return f"{cert} holds a certificate that OpenSSL does not take"
+    if identity.key.encrypted:
+        return f"passphrase is wrong for {key}, or the key is damaged"
+    if not isinstance(error, ssl.SSLError):
+        return f"{key} does not match {cert}, or is not a private key that OpenSSL takes"
+    return f"{key} is not a private key that OpenSSL takes: {reason}"
+
+
+def _reason(error: OSError) -> str:
+    return (getattr(error, "reason", None) or "unknown reason").replace("_", " ").lower()
+
+
+def _never_ask() -> str:
+    """Stand in for the passphrase: without one OpenSSL would ask on the terminal, and the process would stand still."""
+    raise ValueError("a private key is encrypted and there is no passphrase")
+
+
+@contextmanager
+def _path_of(option: str, contents: bytes) -> Iterator[str]:
+    """A path under which OpenSSL finds *contents*, in memory: no disk ever sees them (memfd_create(2)).
+
+    Where there is no memfd, it is the reading end of a pipe, which can hold 64 KiB on most systems.
+    """
+    if hasattr(os, "memfd_create"):
+        reader = os.memfd_create("greensock")
+        try:
+            with open(reader, "wb", closefd=False) as file:
+                file.write(contents)
+            yield f"/proc/self/fd/{reader}"
+        finally:
+            os.close(reader)
+        return
+    reader, writer = os.pipe()
+    try:
+        try:
+            os.set_blocking(writer, False)
+            if os.write(writer, contents) < len(contents):
+                raise ValueError(f"{option} is longer than a pipe of this system")
+        finally:
+            os.close(writer)
+        yield f"/dev/fd/{reader}"
+    finally:
+        os.close(reader)
+
+
+# -- names asked for -------------------------------------------------------------------------------------
+
+
+def _entry(name: str, entry: "TLS | ssl.SSLContext", outer: ssl.SSLContext, options: "TLS") -> ssl.SSLContext:
+    """The context for *name*.
+
+    OpenSSL settles what is demanded of the client before it knows the name, and SSL_set_SSL_CTX(3) leaves that as it
+    is: an entry that demands more would be ignored without a word. And a session that was begun under one name can be
+    resumed under another, and so an authority that only one of them trusts would count for both.
+    """
+    if is_context(entry):
+        adopt(entry, True)
+        if entry.verify_mode != outer.verify_mode or entry.minimum_version > outer.minimum_version:
+            raise ValueError(f"sni[{name!r}] must have the verify_mode and minimum_version of the outer options")
+        if outer.verify_mode != ssl.CERT_NONE:
+            raise ValueError(f"sni[{name!r}] must be a TLS with the same ca, because request_cert is set")
+        return entry
+    entry = cast("TLS", entry)
+    for option in ("request_cert", "reject_unauthorized", "min_version"):
+        if getattr(entry, option) != getattr(options, option):
+            raise ValueError(f"sni[{name!r}] must have the same {option} as the outer options")
+    if options.request_cert and entry.ca != options.ca:
+        raise ValueError(f"sni[{name!r}] must have the same ca as the outer options, because request_cert is set")
+    return for_server(entry)
+
+
+def _watch_names(context: ssl.SSLContext, entries: Mapping[str, ssl.SSLContext]) -> None:
+    """Note the name that each client asks for, and change to the entry for it, if there is one.
+
+    gevent's property is passed by: it wraps the callback for its own sockets.
+    """
+
+    def asked(secured: Secured, name: str | None, context: ssl.SSLContext) -> None:
+        if name is None:
+            return
+        name = name.lower().removesuffix(".")
+        secured.server_name = name
+        label, _, parent = name.partition(".")
+        entry = entries.get(name) or (entries.get(f"*.{parent}") if label else None)
+        if entry is not None:
+            secured.context = entry
+
+    _plain_callback.__set__(context, asked)
+
+
+_plain_callback: Final[Any] = vars(_SSLContext)["sni_callback"]
+
+
+class Secured(ssl.SSLObject):
+    """One side of one connection.
+
+    Attributes:
+        server_name: on a server, the name that the client asked for, in lower case and without a dot at its end.
+    """
+
+    server_name: str | None = None
+
+    def do_handshake(self) -> None:
+        """Shake hands, and keep off stderr what a peer can cause.
+
+        A name that is not ASCII, which no honest client sends, fails in the extension module before any callback is
+        called: the handshake is refused, but a traceback is printed too.
+        """
+        outer = sys.unraisablehook
+        if isinstance(outer, _NamesAside):  # another thread shakes hands
+            super().do_handshake()
+            return
+        sys.unraisablehook = inner = _NamesAside(outer)
+        try:
+            super().do_handshake()
+        finally:
+            if sys.unraisablehook is inner:
+                sys.unraisablehook = outer
+
+    def _sslsock(self) -> "Secured":
+        """What callbacks set on a context of gevent's are given; it expects one of its own sockets here."""
+        return self
+
+
+class _NamesAside:
+    """A ``sys.unraisablehook`` that passes on all but a name that cannot be decoded."""
+
+    __slots__ = ("outer",)
+
+    def __init__(self, outer: Callable[[Any], object]) -> None:
+        self.outer = outer
+
+    def __call__(self, unraisable: Any) -> None:
+        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+            self.outer(unraisable)
+
+
+# -- contexts of the user's ------------------------------------------------------------------------------
+
+
+#: Contexts of the user's that serve, for ever: the reason is that of :func:`for_server`.
+_adopted: Final[dict[ssl.SSLContext, None]] = {}
+
+
+def is_context(given: object) -> TypeGuard[ssl.SSLContext]:
+    """Whether *given* is an SSLContext, the standard library's or one derived from it, as gevent's is."""
+    return isinstance(given, _SSLContext)
+
+
+def adopt(context: ssl.SSLContext, server_side: bool) -> bool:
+    """Take a context of the user's as it is. The answer: whether handshakes may run code of the user's.
+
+    Such code may block, and other connections go on meanwhile. (Python has no way to see the callbacks for pre-shared
+    keys that 3.13 brought: they must not block.)
+
+    Raises:
+        ValueError: it is for the other side.
+    """
+    wrong = ssl.PROTOCOL_TLS_CLIENT if server_side else ssl.PROTOCOL_TLS_SERVER
+    if context.protocol == wrong:
+        sides = ("a server", "clients") if server_side else ("a client", "servers")
+        raise ValueError(f"tls must be an SSLContext for {sides[0]}; this one is for {sides[1]}")
+    if server_side:
+        _adopted[context] = None
+    if context.sslobject_class is ssl.SSLObject:
+        context.sslobject_class = Secured
+    # A class of the user's may do anything; the callback for messages is a property without documentation.
+    plain = type(context).__module__ in ("ssl", "gevent.ssl") and context.sslobject_class is Secured
+    callbacks = (context.sni_callback, getattr(context, "_msg_callback", None))
+    return not plain or callbacks != (None, None)
+
+
+# -- after the handshake ---------------------------------------------------------------------------------
+
+
+def authorization(context: ssl.SSLContext, server_side: bool, secured: ssl.SSLObject) -> tuple[bool, Exception | None]:
+    """Whether the peer of *secured* was verified, and if it was not although it might have been, why.
+
+    *context* is what the connection began with: what is demanded of the peer does not change with the name.
+    """
+    if context.verify_mode == ssl.CERT_REQUIRED:
+        return True, None  # or there would have been no end of the handshake
+    if context.verify_mode == ssl.CERT_OPTIONAL and secured.getpeercert(True) is not None:
+        return True, None
+    if context.verify_mode == ssl.CERT_OPTIONAL:
+        return False, _unverified("the peer gave no certificate")
+    if server_side:
+        return False, None
+    return False, _unverified("the server's certificate was not verified: reject_unauthorized is False")
+
+
+def _unverified(text: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, text)
+    error.reason = "CERTIFICATE_VERIFY_FAILED"
+    error.library = "SSL"
+    error.verify_code = 0
+    error.verify_message = text
+    return error

@@ -1,0 +1,413 @@
+"""The wire of TLS: records over the raw socket, by way of memory.
+
+OpenSSL never sees the descriptor. What the kernel gives is put into a memory BIO and decrypted at once, what is
+written is encrypted into another and sent from there. So a reset is a reset and not some error of TLS, no write has to
+be retried with the same bytes, and the handshake needs no greenlet.
+
+All connections of an engine share one pair of BIOs: between two calls on different connections both are empty, because
+each call takes out what it has put in. A pair for each of them costs 2.5 KB more when idle, and
+285 KB after a few large messages.
+
+This module is the only one besides :mod:`greensock.tls` that says ``ssl``, and is imported with the first handshake: a
+program that monkey-patches after ``import greensock`` must find ``ssl`` not yet imported.
+"""
+
+import ssl
+from contextlib import suppress
+from typing import Any, Final
+
+from .state import CloseReason
+from .wire import READ_SIZE, SMALL_READ, Plain
+
+#: The most plaintext in one record: RFC 8446, section 5.1.
+RECORD_SIZE: Final = 16_384
+
+#: Encrypt at most so many bytes before the kernel has taken them. With the records' own bytes that is still below
+#: glibc's mmap threshold, as :data:`greensock.wire.READ_SIZE` is.
+WRITE_SIZE: Final = 120_000
+
+#: The most that TLS itself may have to say to a peer who does not read: alerts and answers to key updates.
+MAX_CONTROL: Final = 65_536
+
+#: What a handshake reads at a time: it fits a long chain of certificates.
+HANDSHAKE_READ: Final = 16_384
+
+
+class Buffers:
+    """What is between OpenSSL and the wires of one engine; empty whenever no call on a wire is under way."""
+
+    __slots__ = ("incoming", "outgoing")
+
+    def __init__(self) -> None:
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+
+    def clear(self) -> None:
+        """Take out what a failed call has left, so that no other connection gets it."""
+        if self.incoming.pending:
+            self.incoming.read()
+        if self.outgoing.pending:
+            self.outgoing.read()
+
+
+class Secure(Plain):
+    """A connection inside TLS. Made by :func:`encrypt`; :meth:`shake` comes first, until :attr:`established`.
+
+    ``read`` gives plaintext, and ``b""`` at the peer's close_notify. A peer that closes without one is an
+    ``SSLEOFError``: what it sent may have been cut off. ``finish`` says close_notify before FIN.
+
+    Resource handling: besides the descriptor, OpenSSL's state of the connection (some 12 KB), until it is collected.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_buffers",
+        "_ending",
+        "_finishing",
+        "_read_size",
+        "_stored",
+        "authorization_error",
+        "authorized",
+        "backlog",
+        "established",
+        "more",
+        "tls",
+    )
+
+    tls: Any
+
+    def _set_up(self, endpoint: Any, buffers: Buffers) -> None:
+        self.setblocking(False)
+        self._buffers = buffers
+        self.tls = endpoint.wrap(buffers.incoming, buffers.outgoing)
+        #: whether the handshake is done
+        self.established = False
+        #: whether the peer has proved who it is, and why not
+        self.authorized = False
+        self.authorization_error: Exception | None = None
+        #: ciphertext that the kernel did not take yet
+        self.backlog: bytes | memoryview | None = None
+        #: whether :meth:`read` has something to give although nothing new has come
+        self.more = False
+        self._ahead = 0  # bytes of plaintext in the backlog
+        self._stored = b""  # plaintext that came together with the end of the handshake
+        self._ending: bytes | OSError | None = None  # what comes after that: the end, or a failure
+        self._finishing = False
+        self._read_size = READ_SIZE
+
+    # -- the handshake -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Say hello; for clients. Raises the ``OSError`` of sending."""
+        self._advance(b"")
+
+    def shake(self) -> bool:
+        """Go on with the handshake by what has arrived. Whether it is done.
+
+        Raises:
+            BlockingIOError: nothing has arrived.
+            OSError: the handshake fails: ``SSLError`` with OpenSSL's reason (the peer was sent an alert),
+                ``SSLEOFError`` when the peer has ended, or the connection's own.
+        """
+        data = self.recv(HANDSHAKE_READ)
+        if not data:
+            raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer ended during the handshake")
+        return self._advance(data)
+
+    def _advance(self, data: bytes) -> bool:
+        buffers = self._buffers
+        try:
+            if data:
+                buffers.incoming.write(data)
+            try:
+                self.tls.do_handshake()
+                self.established = True
+            except ssl.SSLWantReadError:
+                pass
+            else:
+                if buffers.incoming.pending:
+                    self._stored = b"".join(self._decrypt(b""))
+                    self.more = bool(self._stored) or self._ending is not None
+            said = buffers.outgoing.read()
+        except BaseException:
+            alert = buffers.outgoing.read()
+            buffers.clear()
+            if alert:
+                with suppress(OSError):
+                    self.send(alert)
+            raise
+        if said:
+            self._say(said)
+        return self.established
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def read(self, size: int) -> bytes:  # type: ignore[override]  # in plain TCP this is recv itself
+        """Plaintext of what has arrived, whatever its size: all of it is decrypted at once.
+
+        Raises:
+            BlockingIOError: there is none now.
+            OSError: ``SSLEOFError``: the peer ended without close_notify. ``SSLError``: what it sent is not TLS as
+                agreed; what came before has been given.
+        """
+        if self.more:
+            return self._rest()
+        size = self._read_size
+        cipher = self.recv(size)
+        if not cipher:
+            if self._ending is None:
+                self._ending = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer ended without close_notify")
+            return self._rest()
+        got = len(cipher)
+        if (got < SMALL_READ) is (size != SMALL_READ):
+            cipher = self._adapt(cipher)
+            got = len(cipher)
+        buffers = self._buffers
+        incoming = buffers.incoming
+        asked = got if got < RECORD_SIZE else RECORD_SIZE
+        try:
+            incoming.write(cipher)
+            plain: bytes = self.tls.read(asked)
+            if not plain or incoming.pending or len(plain) == asked:
+                plain = b"".join(self._decrypt(plain)) if plain else self._at_end()
+        except ssl.SSLWantReadError:
+            plain = b""
+        except ssl.SSLZeroReturnError:  # as the end of the input is told when this side has ended as well
+            plain = self._at_end()
+        except ssl.SSLError as error:
+            plain = self._failed(error)
+        except BaseException:
+            buffers.clear()
+            raise
+        if buffers.outgoing.pending:
+            self._say_while_reading(buffers.outgoing.read())
+        if plain:
+            self.more = self._ending is not None
+            return plain
+        return self._rest()
+
+    def _decrypt(self, first: bytes) -> list[bytes]:
+        """All that can be decrypted, after *first*. What ends it is kept for later."""
+        parts = [first] if first else []
+        incoming = self._buffers.incoming
+        tls = self.tls
+        try:
+            while incoming.pending or tls.pending():
+                part = tls.read(RECORD_SIZE)
+                if not part:
+                    self._at_end()
+                    break
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._at_end()
+        except ssl.SSLError as error:
+            self._failed(error)
+        return parts
+
+    def _at_end(self) -> bytes:
+        self._ending = b""
+        if self._buffers.incoming.pending:  # what follows a close_notify is to be ignored: RFC 8446, section 6.1
+            self._buffers.incoming.read()
+        return b""
+
+    def _failed(self, error: ssl.SSLError) -> bytes:
+        self._ending = error
+        if self._buffers.incoming.pending:
+            self._buffers.incoming.read()
+        return b""
+
+    def _rest(self) -> bytes:
+        """What is still to be told without asking the kernel."""
+        if self._stored:
+            data, self._stored = self._stored, b""
+            self.more = self._ending is not None
+            return data
+        self.more = False
+        ending = self._ending
+        if ending is None:
+            raise BlockingIOError
+        if isinstance(ending, OSError):
+            raise ending
+        return ending
+
+    def _adapt(self, cipher: bytes) -> bytes:
+        """*cipher* says that the other size of reads is the better one now: see ``SMALL_READ``."""
+        if self._read_size != SMALL_READ:
+            self._read_size = SMALL_READ
+            return cipher
+        self._read_size = READ_SIZE
+        try:
+            return cipher + self.recv(READ_SIZE)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._ending = error  # it comes only once
+        return cipher
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    def write(self, data: Any) -> int:  # type: ignore[override]  # in plain TCP this is send itself
+        """Encrypt and send: how many bytes of *data* the kernel has, those of a record that it has in part included.
+
+        When that is less than all, the next call's *data* must begin with the rest: it may have been encrypted already.
+        """
+        if self.backlog is not None or len(data) > WRITE_SIZE or not self.established:
+            return self.write_many([data])
+        return self._encrypt(data)
+
+    def write_many(self, buffers: Any) -> int:  # type: ignore[override]
+        """:meth:`write` for a list of buffers. Small ones share records."""
+        if not self.established:
+            raise BlockingIOError
+        taken = 0
+        if self.backlog is not None:
+            taken = self.push()
+            if self.backlog is not None:
+                return taken
+        for batch in _batches(buffers, taken):
+            sent = self._encrypt(batch)
+            taken += sent
+            if self.backlog is not None:
+                break
+        return taken
+
+    def _encrypt(self, data: Any) -> int:
+        size = len(data)
+        outgoing = self._buffers.outgoing
+        try:
+            self.tls.write(data)
+            cipher: bytes = outgoing.read()
+        except BaseException:
+            self._buffers.clear()
+            raise
+        try:
+            sent = self.send(cipher)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(cipher):
+            return size
+        self.backlog = memoryview(cipher)[sent:]
+        taken = size * sent // len(cipher)
+        self._ahead = size - taken
+        return taken
+
+    def push(self) -> int:
+        """Send of the backlog: how many bytes of plaintext went with it."""
+        backlog = self.backlog
+        assert backlog is not None
+        try:
+            sent = self.send(backlog)
+        except BlockingIOError:
+            return 0
+        if sent == len(backlog):
+            taken, self._ahead = self._ahead, 0
+            self.backlog = None
+            if self._finishing:
+                super().finish()
+        else:
+            taken = self._ahead * sent // len(backlog)
+            self._ahead -= taken
+            self.backlog = memoryview(backlog)[sent:]
+        return taken
+
+    def _say(self, words: bytes) -> None:
+        """Send what TLS itself has to say: after what waits, and to no peer that makes it talk and does not listen."""
+        if self.backlog is not None:
+            if len(self.backlog) > WRITE_SIZE + MAX_CONTROL:
+                raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer does not read what it asks TLS for")
+            self.backlog = bytes(self.backlog) + words
+            return
+        try:
+            sent = self.send(words)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(words):
+            self.backlog = memoryview(words)[sent:]
+
+    def _say_while_reading(self, words: bytes) -> None:
+        try:
+            self._say(words)
+        except OSError as error:
+            if self._ending is None:
+                self._ending = error  # to be told after the plaintext
+
+    def finish(self) -> None:
+        """Say close_notify, then FIN: the peer knows that nothing was cut off. Reading goes on.
+
+        What the kernel has no room for now waits in :attr:`backlog`, and FIN behind it.
+        """
+        self._finishing = True
+        if self.established:
+            try:
+                self.tls.unwrap()
+            except ssl.SSLError:
+                pass  # the peer's own has not come, which is no condition
+            words = self._buffers.outgoing.read()
+            self._buffers.clear()
+            if words:
+                with suppress(OSError):  # the connection is gone, which a read tells
+                    self._say(words)
+        if self.backlog is None:
+            super().finish()
+
+    # -- what others cannot say without naming ssl ---------------------------------------------------
+
+    def reason_of(self, error: OSError) -> CloseReason:
+        """The close reason for a failure of this wire."""
+        if isinstance(error, ssl.SSLEOFError):
+            return CloseReason.TRUNCATED
+        if isinstance(error, ssl.SSLError):
+            return CloseReason.PROTOCOL
+        return super().reason_of(error)
+
+
+def encrypt(plain: Plain, endpoint: Any, engine: Any) -> Secure:
+    """Put TLS around the connection of *plain*, whose descriptor it takes over; its watchers stay valid.
+
+    Args:
+        endpoint: of :mod:`greensock.tls`: which side this is, and its certificates.
+        engine: whose connections share the buffers.
+    """
+    family, kind, protocol = plain.family, plain.type, plain.proto
+    wire = Secure(family, kind, protocol, plain.detach())
+    try:
+        if endpoint.private_bios:
+            buffers = Buffers()
+        else:
+            buffers = engine.tls_buffers
+            if buffers is None:
+                buffers = engine.tls_buffers = Buffers()
+        wire._set_up(endpoint, buffers)
+    except BaseException:
+        wire.close()
+        raise
+    return wire
+
+
+def received_in_clear(what: str) -> ssl.SSLError:
+    """The error for bytes that came ahead of the handshake: whoever sent them need not be who shakes hands."""
+    return ssl.SSLError(ssl.SSL_ERROR_SSL, f"{what} came in clear, ahead of the handshake")
+
+
+def _batches(buffers: Any, skip: int) -> Any:
+    """What to encrypt at a time: *buffers* without their first *skip* bytes, joined or cut to ``WRITE_SIZE``."""
+    batch: list[Any] = []
+    room = WRITE_SIZE
+    for buffer in buffers:
+        view = memoryview(buffer)
+        if skip:
+            start = min(skip, len(view))
+            skip -= start
+            view = view[start:]
+        while len(view) > room:
+            batch.append(view[:room])
+            view = view[room:]
+            yield b"".join(batch)
+            batch, room = [], WRITE_SIZE
+        if view:
+            batch.append(view)
+            room -= len(view)
+    if batch:
+        yield b"".join(batch)

@@ -1,0 +1,164 @@
+"""Certificates for tests, made once for each run, and a peer that speaks TLS, for better or worse."""
+
+import ssl
+from functools import cache
+from typing import Any
+
+import trustme
+
+from greensock.testing import Peer
+
+
+@cache
+def authority() -> trustme.CA:
+    """Who signs the certificates of these tests."""
+    return trustme.CA()
+
+
+@cache
+def certificate(*names: str) -> trustme.LeafCert:
+    """A certificate for *names*, by default for this machine."""
+    return authority().issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))
+
+
+def credentials(*names: str) -> dict[str, Any]:
+    """``key`` and ``cert`` for :class:`greensock.TLS`."""
+    leaf = certificate(*names)
+    chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
+    return {"key": leaf.private_key_pem.bytes().decode(), "cert": chain.decode()}
+
+
+def trust() -> dict[str, Any]:
+    """``ca`` for :class:`greensock.TLS`, by which clients verify the servers of these tests."""
+    return {"ca": authority().cert_pem.bytes().decode()}
+
+
+@cache
+def client_context() -> ssl.SSLContext:
+    """The same for peers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority().configure_trust(context)
+    return context
+
+
+class SecurePeer(Peer):
+    """A client with TLS that does exactly what it is told. What its methods take and give is plaintext.
+
+    Args:
+        address: of the server.
+        context: how it speaks, by default as a client that trusts these tests' authority.
+        server_hostname: whom it expects.
+        shake: whether to shake hands at once.
+        options: those of :class:`Peer`.
+    """
+
+    def __init__(
+        self,
+        address: Any,
+        context: ssl.SSLContext | None = None,
+        *,
+        server_hostname: str = "localhost",
+        shake: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(address, **options)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = (context or client_context()).wrap_bio(
+            self._incoming, self._outgoing, server_hostname=server_hostname
+        )
+        if shake:
+            try:
+                self.shake_hands()
+            except BaseException:
+                self.close()
+                raise
+
+    def shake_hands(self) -> None:
+        """Do the handshake."""
+        while True:
+            try:
+                self.tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self.send_raw(self._outgoing.read())
+                self.feed()
+            else:
+                self.send_raw(self._outgoing.read())
+                return
+
+    def hello(self) -> bytes:
+        """The first bytes of a handshake, which the caller sends as he likes."""
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            pass
+        return self._outgoing.read()
+
+    def feed(self) -> None:
+        """Take what has come from the network.
+
+        Raises:
+            EOFError: it was the end.
+        """
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError("the server has ended")
+        self._incoming.write(data)
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Records with *data*, not sent."""
+        self.tls.write(data)
+        return self._outgoing.read()
+
+    def send_raw(self, data: bytes) -> None:
+        """Send *data* as it is."""
+        self.socket.sendall(data)
+
+    def send(self, data: bytes) -> None:
+        self.send_raw(self.encrypt(data))
+
+    def read(self, size: int = 65536) -> bytes:
+        """Some plaintext; ``b""`` after the server's close_notify.
+
+        Raises:
+            EOFError: the server has ended without one.
+        """
+        while True:
+            try:
+                return self.tls.read(size)
+            except ssl.SSLWantReadError:
+                self.feed()
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    def read_exactly(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self.read(size - len(parts))
+            if not part:
+                raise EOFError(f"{size - len(parts)} bytes are missing after {len(parts)}")
+            parts += part
+        return bytes(parts)
+
+    def read_to_end(self) -> bytes:
+        """All until the server's close_notify."""
+        parts = bytearray()
+        while part := self.read():
+            parts += part
+        return bytes(parts)
+
+    def say_goodbye(self) -> None:
+        """Send close_notify, and no FIN."""
+        try:
+            self.tls.unwrap()
+        except ssl.SSLError:
+            pass
+        self.send_raw(self._outgoing.read())
+
+    def finish(self) -> None:
+        """Send close_notify and FIN; reading goes on."""
+        self.say_goodbye()
+        super().finish()
+
+    def break_off(self) -> None:
+        """Send FIN without close_notify."""
+        super().finish()
