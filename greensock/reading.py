@@ -37,13 +37,15 @@ class Reading(Waiting):
             RuntimeError: the handlers of this socket take its input, another greenlet reads it now, or the
                 call is from another thread.
         """
-        data = self._check_reading()
+        data = self._input
+        if data is None or data.waiter is not None or self._frames is not None or get_ident() != self._engine.thread:
+            data = self._check_reading()
         if n < 1:
             if n < 0:
                 raise ValueError(f"cannot read {n} bytes")
             return b""
-        if not data.size:
-            chunk = self._receive(n, deadline_of(timeout), timeout)
+        if not data.chunk:
+            chunk = self._receive(n, None if timeout is None else deadline_of(timeout), timeout)
             if not chunk:
                 self._ended_cleanly()
             if len(chunk) <= n:
@@ -207,23 +209,17 @@ class Reading(Waiting):
 
     # -- filling the inbox ---------------------------------------------------------------------------
 
-    def _next_line(self, max_size: int, timeout: float | None) -> bytes | None:
-        data = self._check_reading()
-        try:
+    def _next_line(self, data: Input, max_size: int, timeout: float | None) -> bytes | None:
+        """The line that ends in what has not come yet; None at the end of the input."""
+        deadline = None if timeout is None else deadline_of(timeout)
+        while self._fill(deadline, timeout):
             line = data.line(max_size)
-            if line is None:
-                deadline = deadline_of(timeout)
-                while line is None:
-                    if not self._fill(deadline, timeout):
-                        if data.size:
-                            raise self._cut_off(data, "the end of the line")
-                        self._ended_cleanly()
-                        return None
-                    line = data.line(max_size)
-        except FrameTooLarge as error:
-            self._as_own(error)
-            raise
-        return line
+            if line is not None:
+                return line
+        if data.size:
+            raise self._cut_off(data, "the end of the line")
+        self._ended_cleanly()
+        return None
 
     def _fill(self, deadline: float | None, timeout: float | None) -> bool:
         """Receive more into the inbox. False at the end of the input."""
@@ -266,7 +262,22 @@ class LineIterator:
         return self
 
     def __next__(self) -> bytes:
-        line = self._socket._next_line(self._max_size, self._timeout)
+        socket = self._socket
+        data = socket._input
+        if (
+            data is None
+            or data.waiter is not None
+            or socket._frames is not None
+            or get_ident() != socket._engine.thread
+        ):
+            data = socket._check_reading()
+        try:
+            line = data.line(self._max_size) if data.chunk else None
+            if line is None:
+                line = socket._next_line(data, self._max_size, self._timeout)
+        except FrameTooLarge as error:
+            socket._as_own(error)
+            raise
         if line is None:
             raise StopIteration
         return line

@@ -6,9 +6,9 @@ the kernel is ready, so that a peer that floods gets no more turns than the othe
 
 from socket import SO_RCVBUF, SOL_SOCKET
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from .errors import SocketClosed
 from .inbox import Inbox
@@ -16,8 +16,11 @@ from .link import CLOSED
 from .receiving import Receiving
 from .sending import CLOSING, ENDED
 from .shared import Shared
-from .state import BY_HAND, CLOCKED, EOF_READ, FIN_SENT, FRAMED, INPUT_ENDS, PENDING, TOLD_TO_STOP, WAITING, CloseReason
+from .state import BY_HAND, CLOCKED, EOF_READ, FIN_SENT, FRAMED, INPUT_ENDS, TOLD_TO_STOP, UNSETTLED, CloseReason
 from .wire import READ_SIZE, SMALL_READ, Plain
+
+#: To a hub, without the question whether the current greenlet is one itself.
+switch: Final = greenlet.switch
 
 
 class Input(Inbox):
@@ -77,6 +80,8 @@ class Waiting(Receiving):
             if not reader.active:
                 reader.start(self._readable)  # and read at once: there may be something already
             elif not wire.more:
+                if self._queue.size and not self._corks:
+                    self._flush()
                 self._wait(deadline, timeout)
                 if self._flags & INPUT_ENDS != BY_HAND:
                     break
@@ -85,9 +90,11 @@ class Waiting(Receiving):
                 size = most
             try:
                 data = wire.read(size)
-                if len(data) == SMALL_READ == size < most and wire.tls is None:
+                got = len(data)
+                if got == size == SMALL_READ < most and wire.tls is None:
                     self._read_size = READ_SIZE
                     data = self._rest_of(data, min(most, READ_SIZE))
+                    got = len(data)
             except BlockingIOError:
                 if wire.backlog is not None:
                     self._after_read()
@@ -99,15 +106,18 @@ class Waiting(Receiving):
                 break
             if wire.backlog is not None:
                 self._after_read()
-            if not data:
+            if not got:
                 self._input_ended()
                 break
-            if len(data) < SMALL_READ:
+            if got < SMALL_READ:
                 self._read_size = SMALL_READ
-            return self._received(data)
+            self.bytes_read += got
+            if not self._flags & FRAMED:
+                self._counters.messages_read += 1
+            return data
         return self._last_input(most)
 
-    def _received(self, data: bytes) -> bytes:
+    def _count(self, data: bytes) -> bytes:
         self.bytes_read += len(data)
         if not self._flags & FRAMED:
             self._counters.messages_read += 1
@@ -124,69 +134,77 @@ class Waiting(Receiving):
         return data
 
     def _wait(self, deadline: float | None, timeout: float | None) -> None:
-        """Send what was written, and block this greenlet until there may be news of the socket, or the time is over."""
-        if self._queue.size and not self._corks:
-            self._flush()
-            if self._flags & INPUT_ENDS != BY_HAND:
-                return
-        data = self._input
-        assert data is not None
-        data.deadline = deadline
-        if deadline is not None:
-            if monotonic() >= deadline:
-                return
-            data.timeout = timeout
-            self._set_timer(data, deadline)
-        if self._flags & CLOCKED:
-            self._stamp = monotonic() - (data.idled if self._stamp is data.stamp else 0.0)
-        hub = self._engine.hub
+        """Block this greenlet until there may be news of the socket, or the time is over."""
+        if self._flags & INPUT_ENDS != BY_HAND:  # sending what was written has met the end
+            return
+        data: Any = self._input
+        timed = deadline is not None or self._flags & CLOCKED
+        if timed and not self._start_clocks(data, deadline, timeout):
+            return
         data.waiter = getcurrent()
         try:
+            hub = self._engine.hub
+            if data.waiter is hub:
+                hub.switch()  # which says that it cannot
             while not data.awake:  # somebody else may switch to this greenlet, by mistake
-                hub.switch()
+                switch(hub)
         except BaseException:
-            if self._stamp is not None:  # the idle clock stands still, and goes on with the next wait
-                data.stamp = self._stamp
-                data.idled = monotonic() - self._stamp
+            if timed:
+                self._stop_clocks(data)
             raise
         finally:
-            data.waiter = None
+            data.waiter = data.deadline = None
             data.awake = False
 
     def _readable(self) -> None:
-        """The read watcher's callback, in the hub."""
-        data = self._input
-        assert data is not None
-        if data.waiter is None:
+        """The read watcher's callback, in the hub: let the waiting greenlet go on.
+
+        What it writes is sent together when it waits again, or blocks elsewhere.
+        """
+        data: Any = self._input
+        waiter = data.waiter
+        if waiter is None:
             self._reader.stop()  # level-triggered, it would come again in each turn
             return
-        try:
-            self._resume(data, None)
-        except BaseException:  # of a signal: gevent stops the watcher whose callback raises
-            self._engine.loop.run_callback(self._wake)
-            raise
-
-    def _wake(self) -> None:
-        """In the hub: have a waiting greenlet look again."""
-        if self._input is not None and self._input.waiter is not None:
-            self._resume(self._input, None)
-
-    def _resume(self, data: Input, error: BaseException | None) -> None:
-        """In the hub: let the waiting greenlet go on. What it writes is sent together when it waits again or blocks."""
         engine = self._engine
         try:
+            data.awake = True
             engine.current = self
-            if error is None:
-                data.awake = True
-                data.waiter.switch()
-            else:
-                data.waiter.throw(error)
+            waiter.switch()
+        except BaseException:  # of a signal: gevent stops the watcher whose callback raises
+            engine.loop.run_callback(self._wake)
+            raise
         finally:
             engine.current = None
             if self._queue.size and not self._corks:
                 self._flush()
-            if self._flags & (PENDING | WAITING) and self._running is None:
+            if self._flags & UNSETTLED and self._running is None:
                 self._settle()
+
+    def _wake(self) -> None:
+        """In the hub: have a waiting greenlet look again."""
+        if self._input is not None and self._input.waiter is not None:
+            self._readable()
+
+    # -- clocks --------------------------------------------------------------------------------------
+
+    def _start_clocks(self, data: Input, deadline: float | None, timeout: float | None) -> bool:
+        """Before a wait: have the timer and the idle clock run. False if the time is over already."""
+        if deadline is not None:
+            if monotonic() >= deadline:
+                return False
+            data.deadline = deadline
+            data.timeout = timeout
+            self._set_timer(data, deadline)
+        if self._flags & CLOCKED:
+            self._stamp = monotonic() - (data.idled if self._stamp is data.stamp else 0.0)
+        return True
+
+    def _stop_clocks(self, data: Input) -> None:
+        """A wait is given up: the idle clock stands still, and goes on with the next one."""
+        if self._stamp is not None:
+            data.stamp = self._stamp
+            data.idled = monotonic() - self._stamp
 
     def _set_timer(self, data: Input, deadline: float) -> None:
         """Have :meth:`_on_timer` called at the *deadline* or before; it is left running, for most waits are shorter."""
@@ -205,7 +223,7 @@ class Waiting(Receiving):
         if monotonic() < data.deadline:
             self._set_timer(data, data.deadline)
         else:
-            self._resume(data, self._timed_out(data.timeout))
+            data.waiter.throw(self._timed_out(data.timeout))
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return self._as_own(TimeoutError(f"no more input came in {timeout} s"))
@@ -250,7 +268,7 @@ class Waiting(Receiving):
             self._reading_failed(error)
             raise self._closed_error() from None
         data.allowance = data.allowance - len(chunk) if chunk else 0
-        return self._received(chunk) if chunk else b""
+        return self._count(chunk) if chunk else b""
 
     # -- what others do to the socket ----------------------------------------------------------------
 
@@ -267,7 +285,7 @@ class Waiting(Receiving):
         left = self._wire.getsockopt(SOL_SOCKET, SO_RCVBUF)
         try:
             while left > 0 and (chunk := self._wire.read(READ_SIZE)):
-                parts.append(self._received(chunk))
+                parts.append(self._count(chunk))
                 left -= len(chunk)
         except OSError:
             pass
