@@ -38,7 +38,7 @@ class Reading(Waiting):
                 call is from another thread.
         """
         data = self._input
-        if data is None or data.waiter is not None or self._frames is not None or get_ident() != self._engine.thread:
+        if data is None or self._waiter is not None or self._frames is not None or get_ident() != self._engine.thread:
             data = self._check_reading()
         if n < 1:
             if n < 0:
@@ -184,7 +184,7 @@ class Reading(Waiting):
     def _check_reading(self) -> Input:
         """The input, if the caller may read bytes of it now."""
         data = self._input
-        if data is None or data.waiter is not None or get_ident() != self._engine.thread:
+        if data is None or self._waiter is not None or get_ident() != self._engine.thread:
             raise self._not_now()
         if self._frames is not None:
             raise RuntimeError("messages were read from this socket: its framing has the bytes, use read_message()")
@@ -193,7 +193,7 @@ class Reading(Waiting):
     def _check_messages(self) -> Input:
         """The input, if the caller may read messages of it now."""
         data = self._input
-        if data is None or data.waiter is not None or get_ident() != self._engine.thread:
+        if data is None or self._waiter is not None or get_ident() != self._engine.thread:
             raise self._not_now()
         if not self._flags & FRAMED:
             raise TypeError("read_message() and messages() need the option framing=, of listen() or connect()")
@@ -212,11 +212,14 @@ class Reading(Waiting):
     def _next_line(self, data: Input, max_size: int, timeout: float | None) -> bytes | None:
         """The line that ends in what has not come yet; None at the end of the input."""
         deadline = None if timeout is None else deadline_of(timeout)
-        while self._fill(deadline, timeout):
+        while chunk := self._receive(READ_SIZE, deadline, timeout):
+            data.put(chunk)
             line = data.line(max_size)
             if line is not None:
                 return line
-        if data.size:
+        if not self._flags & EOF_READ:
+            data.clear()  # see _fill()
+        elif data.size:
             raise self._cut_off(data, "the end of the line")
         self._ended_cleanly()
         return None
@@ -266,7 +269,7 @@ class LineIterator:
         data = socket._input
         if (
             data is None
-            or data.waiter is not None
+            or socket._waiter is not None
             or socket._frames is not None
             or get_ident() != socket._engine.thread
         ):

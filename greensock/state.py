@@ -100,3 +100,6 @@ UNSETTLED: Final = PENDING | WAITING
 
 #: Of these a socket in blocking style has the first alone, as long as its input may go on.
 INPUT_ENDS: Final = BY_HAND | EOF_READ | GONE | TOLD_TO_STOP | OVER
+
+#: Likewise when no idle clock runs either.
+UNTIMED: Final = INPUT_ENDS | CLOCKED

@@ -6,9 +6,9 @@ the kernel is ready, so that a peer that floods gets no more turns than the othe
 
 from socket import SO_RCVBUF, SOL_SOCKET
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
 from .errors import SocketClosed
 from .inbox import Inbox
@@ -16,24 +16,29 @@ from .link import CLOSED
 from .receiving import Receiving
 from .sending import CLOSING, ENDED
 from .shared import Shared
-from .state import BY_HAND, CLOCKED, EOF_READ, FIN_SENT, FRAMED, INPUT_ENDS, TOLD_TO_STOP, UNSETTLED, CloseReason
+from .state import (
+    BY_HAND,
+    CLOCKED,
+    EOF_READ,
+    FIN_SENT,
+    FRAMED,
+    INPUT_ENDS,
+    TOLD_TO_STOP,
+    UNSETTLED,
+    UNTIMED,
+    CloseReason,
+)
 from .wire import READ_SIZE, SMALL_READ, Plain
-
-#: To a hub, without the question whether the current greenlet is one itself.
-switch: Final = greenlet.switch
 
 
 class Input(Inbox):
     """What one socket in blocking style has received, and who waits for more of it."""
 
-    __slots__ = ("allowance", "awake", "deadline", "due", "idled", "saved", "stamp", "timeout", "timer", "waiter")
+    __slots__ = ("allowance", "deadline", "due", "idled", "saved", "stamp", "timeout", "timer")
 
     def __init__(self) -> None:
         super().__init__()
-        #: the greenlet that waits, and whether it may go on
-        self.waiter: Any = None
-        self.awake = False
-        #: until when it waits, how long that is, and the timer for it, which is *due* then or before
+        #: until when somebody waits, how long that is, and the timer for it, which is *due* then or before
         self.deadline: float | None = None
         self.timeout: float | None = None
         self.timer: Any = None
@@ -78,11 +83,14 @@ class Waiting(Receiving):
         reader, wire = self._reader, self._wire
         while self._flags & INPUT_ENDS == BY_HAND:
             if not reader.active:
-                reader.start(self._readable)  # and read at once: there may be something already
+                reader.start(self._engine.ready.append, self)  # and read at once: there may be something already
             elif not wire.more:
                 if self._queue.size and not self._corks:
                     self._flush()
-                self._wait(deadline, timeout)
+                if deadline is None and self._flags & UNTIMED == BY_HAND:
+                    self._engine.wait(self)
+                else:
+                    self._wait(deadline, timeout)
                 if self._flags & INPUT_ENDS != BY_HAND:
                     break
             size = self._read_size
@@ -138,73 +146,40 @@ class Waiting(Receiving):
         if self._flags & INPUT_ENDS != BY_HAND:  # sending what was written has met the end
             return
         data: Any = self._input
-        timed = deadline is not None or self._flags & CLOCKED
-        if timed and not self._start_clocks(data, deadline, timeout):
-            return
-        data.waiter = getcurrent()
-        try:
-            hub = self._engine.hub
-            if data.waiter is hub:
-                hub.switch()  # which says that it cannot
-            while not data.awake:  # somebody else may switch to this greenlet, by mistake
-                switch(hub)
-        except BaseException:
-            if timed:
-                self._stop_clocks(data)
-            raise
-        finally:
-            data.waiter = data.deadline = None
-            data.awake = False
-
-    def _readable(self) -> None:
-        """The read watcher's callback, in the hub: let the waiting greenlet go on.
-
-        What it writes is sent together when it waits again, or blocks elsewhere.
-        """
-        data: Any = self._input
-        waiter = data.waiter
-        if waiter is None:
-            self._reader.stop()  # level-triggered, it would come again in each turn
-            return
-        engine = self._engine
-        try:
-            data.awake = True
-            engine.current = self
-            waiter.switch()
-        except BaseException:  # of a signal: gevent stops the watcher whose callback raises
-            engine.loop.run_callback(self._wake)
-            raise
-        finally:
-            engine.current = None
-            if self._queue.size and not self._corks:
-                self._flush()
-            if self._flags & UNSETTLED and self._running is None:
-                self._settle()
-
-    def _wake(self) -> None:
-        """In the hub: have a waiting greenlet look again."""
-        if self._input is not None and self._input.waiter is not None:
-            self._readable()
-
-    # -- clocks --------------------------------------------------------------------------------------
-
-    def _start_clocks(self, data: Input, deadline: float | None, timeout: float | None) -> bool:
-        """Before a wait: have the timer and the idle clock run. False if the time is over already."""
         if deadline is not None:
             if monotonic() >= deadline:
-                return False
+                return
             data.deadline = deadline
             data.timeout = timeout
             self._set_timer(data, deadline)
         if self._flags & CLOCKED:
             self._stamp = monotonic() - (data.idled if self._stamp is data.stamp else 0.0)
-        return True
+        try:
+            self._engine.wait(self)
+        except BaseException:
+            if self._stamp is not None:  # the idle clock stands still, and goes on with the next wait
+                data.stamp = self._stamp
+                data.idled = monotonic() - self._stamp
+            raise
+        finally:
+            data.deadline = None
 
-    def _stop_clocks(self, data: Input) -> None:
-        """A wait is given up: the idle clock stands still, and goes on with the next one."""
-        if self._stamp is not None:
-            data.stamp = self._stamp
-            data.idled = monotonic() - self._stamp
+    def _left(self) -> None:
+        if self._queue.size and not self._corks:
+            self._flush()
+        if self._flags & UNSETTLED and self._running is None:
+            self._settle()
+
+    def _pause_watcher(self) -> None:
+        if self._flags & BY_HAND:
+            self._stop_reading()  # until somebody reads
+        else:
+            super()._pause_watcher()
+
+    def _wake(self) -> None:
+        """In the hub: have a waiting greenlet look again."""
+        if self._waiter is not None:
+            self._engine.resume(self)
 
     def _set_timer(self, data: Input, deadline: float) -> None:
         """Have :meth:`_on_timer` called at the *deadline* or before; it is left running, for most waits are shorter."""
@@ -218,12 +193,12 @@ class Waiting(Receiving):
         data = self._input
         assert data is not None
         data.stop_timer()
-        if data.waiter is None or data.deadline is None:
+        if self._waiter is None or data.deadline is None:
             return
         if monotonic() < data.deadline:
             self._set_timer(data, data.deadline)
         else:
-            data.waiter.throw(self._timed_out(data.timeout))
+            self._waiter.throw(self._timed_out(data.timeout))
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return self._as_own(TimeoutError(f"no more input came in {timeout} s"))
@@ -311,7 +286,7 @@ class Waiting(Receiving):
         super()._stop()
 
     def _wake_later(self) -> None:
-        if self._input is not None and self._input.waiter is not None:
+        if self._waiter is not None:
             self._engine.loop.run_callback(self._wake)
 
     def _waits_for_room(self, broadcast: bool) -> bool:
@@ -320,14 +295,14 @@ class Waiting(Receiving):
         return super()._waits_for_room(broadcast)
 
     def _may_idle(self) -> bool:
-        return super()._may_idle() if self._input is None else self._input.waiter is not None
+        return super()._may_idle() if self._input is None else self._waiter is not None
 
     def _leave_to_parent(self) -> None:
         super()._leave_to_parent()
         if self._input is not None:
             self._input.stop_timer()
             self._flags &= ~BY_HAND
-            if self._input.waiter is not None:  # for ever
+            if self._waiter is not None:  # for ever
                 self._wire.close()
 
     # -- users ---------------------------------------------------------------------------------------
