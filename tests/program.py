@@ -69,8 +69,15 @@ class Program:
 
     def address(self) -> tuple[str, int]:
         """Where it listens, which it prints first."""
-        host, _, port = self.wait_for("listening on tcp://").removeprefix("listening on tcp://").rpartition(":")
+        host, _, port = self.wait_for("listening on ").partition("://")[2].rpartition(":")
         return host, int(port)
+
+    def certificate(self) -> str:
+        """The certificate that it prints, as PEM."""
+        lines = [self.wait_for("-----BEGIN CERTIFICATE-----")]
+        while lines[-1] != "-----END CERTIFICATE-----":
+            lines.append(self.line())
+        return "\n".join(lines)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""

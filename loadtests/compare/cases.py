@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 MEMORY_CONNECTIONS = 10_000
+TLS_MEMORY_CONNECTIONS = 2_000  # asyncio and uvloop keep 256 KiB and more for each
+
+
+class Runtime(StrEnum):
+    PYTHON = "python"
+    NODE = "node"
+    BUN = "bun"
 
 
 @dataclass(frozen=True)
@@ -13,19 +21,23 @@ class Peer:
     script: str
     args: tuple[str, ...] = ()
     module: str = ""  # what the Python interpreter must be able to import
+    runtime: Runtime = Runtime.PYTHON
 
 
 OURS = "greensock"
+SESSIONS = "greensock sessions"
 PEERS = {
     peer.name: peer
     for peer in (
         Peer(OURS, "peer_greensock.py", module="greensock"),
+        Peer(SESSIONS, "peer_greensock_sessions.py", module="greensock"),
         Peer("gevent", "peer_gevent.py", module="gevent"),
         Peer("asyncio", "peer_asyncio.py", module="asyncio"),
         Peer("asyncio streams", "peer_asyncio.py", ("--style", "streams"), module="asyncio"),
         Peer("uvloop", "peer_asyncio.py", ("--loop", "uvloop"), module="uvloop"),
         Peer("uvloop streams", "peer_asyncio.py", ("--loop", "uvloop", "--style", "streams"), module="uvloop"),
-        Peer("bun", "peer_bun.js"),
+        Peer("node", "peer_node.js", runtime=Runtime.NODE),
+        Peer("bun", "peer_bun.js", runtime=Runtime.BUN),
     )
 }
 
@@ -35,16 +47,25 @@ class Case:
     key: str
     title: str
     unit: str
-    peers: tuple[str, ...]
-    targets: dict[str, float]  # peer: the least ratio greensock / peer
+    peers: tuple[str, ...]  # the first is greensock
+    targets: dict[str, float]  # peer: the least ratio greensock / peer; of memory the greatest
     server: tuple[str, ...] = ("--mode", "echo")
     load: tuple[str, ...] = ()
     amount: bool = False  # the load is an amount, however long it takes
-    ceiling: float | None = None  # the most that greensock may need, where less is better
+    tls: bool = False
+    fresh: bool = False  # TLS: on a server from which no connection has gone yet
+    per_cpu: bool = False  # of each second of the server's CPU time: where the load client would be the limit
+    connections: int = 0  # not 0: the memory of so many is measured
+    ceiling: float | None = None  # the most of it that greensock may need for one
+
+    @property
+    def ours(self) -> str:
+        """The peer that is compared with the others."""
+        return self.peers[0]
 
     @property
     def is_memory(self) -> bool:
-        return self.ceiling is not None
+        return self.connections > 0
 
     @property
     def logs(self) -> bool:
@@ -55,6 +76,11 @@ def echo_load(connections: int, size: int) -> tuple[str, ...]:
     return ("echo", "--connections", str(connections), "--size", str(size))
 
 
+def churn_load() -> tuple[str, ...]:
+    return ("churn", "--connections", "64", "--size", "64", "--sources", "64")
+
+
+TLS_PEERS = (OURS, "gevent", "asyncio", "uvloop", "node", "bun")
 CASES = {
     case.key: case
     for case in (
@@ -62,7 +88,7 @@ CASES = {
             "echo",
             "echo, 64 bytes, 64 connections",
             "messages/s",
-            tuple(PEERS),
+            tuple(peer for peer in PEERS if peer != SESSIONS),
             {"uvloop": 0.92, "gevent": 1.7, "bun": 0.9},
             load=echo_load(64, 64),
         ),
@@ -152,7 +178,32 @@ CASES = {
             "connections/s",
             (OURS, "gevent", "uvloop", "bun"),
             {"bun": 0.8, "uvloop": 1.0},
-            load=("churn", "--connections", "64", "--size", "64", "--sources", "64"),
+            load=churn_load(),
+        ),
+        *(
+            Case(
+                f"{key}{'' if connections == 64 else '-1000'}",
+                f"{title} in blocking style, 64 bytes, {connections:,} connections",
+                "messages/s",
+                (SESSIONS, "gevent", "uvloop streams"),
+                {"uvloop streams": 1.3, "gevent": 1.5},
+                server=("--mode", mode),
+                load=(*echo_load(connections, 64), *more),
+            )
+            for key, title, mode, more in (
+                ("session", "echo", "echo", ()),
+                ("session-lines", "echo of lines", "lines", ("--frame", "line")),
+            )
+            for connections in (64, 1000)
+        ),
+        Case(
+            "session-memory",
+            f"memory for each idle session, {MEMORY_CONNECTIONS:,} connections",
+            "bytes",
+            (SESSIONS, "gevent", "uvloop streams"),
+            {"gevent": 1.0},
+            connections=MEMORY_CONNECTIONS,
+            load=("idle", "--connections", str(MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
         ),
         Case(
             "memory",
@@ -160,8 +211,67 @@ CASES = {
             "bytes",
             (OURS, "gevent", "uvloop", "bun"),
             {},
+            connections=MEMORY_CONNECTIONS,
             ceiling=1250,
             load=("idle", "--connections", str(MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
+        ),
+        Case(
+            "tls-echo",
+            "TLS 1.3, echo, 64 bytes, 64 connections",
+            "messages/s",
+            TLS_PEERS,
+            {"uvloop": 2.8, "gevent": 1.6, "bun": 0.88},
+            tls=True,
+            load=echo_load(64, 64),
+        ),
+        Case(
+            "tls-echo-16k",
+            "TLS 1.3, echo, 16 KiB, 64 connections",
+            "messages/s",
+            TLS_PEERS,
+            {"uvloop": 2.8, "gevent": 1.6, "bun": 0.88},
+            tls=True,
+            load=echo_load(64, 16 * 1024),
+        ),
+        Case(
+            "tls-echo-fresh",
+            "TLS 1.3, echo, 64 bytes, 64 connections, on a server that none has left yet",
+            "messages/s",
+            (OURS, "asyncio", "uvloop"),
+            {"uvloop": 2.8},
+            tls=True,
+            fresh=True,
+            load=echo_load(64, 64),
+        ),
+        Case(
+            "tls-churn",
+            "TLS 1.3, connect, full handshake, echo 64 bytes once, close; 64 at a time",
+            "handshakes per second of CPU",
+            TLS_PEERS,
+            {"uvloop": 1.0, "gevent": 1.5},
+            tls=True,
+            per_cpu=True,
+            load=churn_load(),
+        ),
+        Case(
+            "tls-resume",
+            "TLS 1.3, the same with each handshake resumed from a ticket",
+            "handshakes per second of CPU",
+            TLS_PEERS,
+            {},
+            tls=True,
+            per_cpu=True,
+            load=(*churn_load(), "--resume"),
+        ),
+        Case(
+            "tls-memory",
+            f"TLS 1.3, memory for each idle connection, {TLS_MEMORY_CONNECTIONS:,} connections",
+            "bytes",
+            TLS_PEERS,
+            {"gevent": 1.0, "asyncio": 1.0, "uvloop": 1.0},
+            tls=True,
+            connections=TLS_MEMORY_CONNECTIONS,
+            load=("idle", "--connections", str(TLS_MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
         ),
     )
 }
