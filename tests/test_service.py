@@ -10,7 +10,6 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import gevent
@@ -223,7 +222,7 @@ def write_certificate(directory: Path, *names: str) -> None:
 def names_of(address: tuple[str, int], hostname: str) -> set[str]:
     """Those in the certificate that is shown to who asks for *hostname*."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.authority().configure_trust(context)
+    context.load_verify_locations(cadata=authority.trust().decode())
     with socket.create_connection(address, 10) as plain, context.wrap_socket(plain, server_hostname=hostname) as peer:
         shown = peer.getpeercert()
         peer.unwrap()
@@ -484,9 +483,7 @@ def test_systemds_own_activation(serving: Serve, tmp_path: Path) -> None:
 def test_systemds_watchdog_is_told_that_the_loop_turns(serving: Serve, manager: gevent.socket.socket) -> None:
     service = serving(ECHO, env={"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "100000"})
     assert manager.recv(100) == b"READY=1"
-    before = monotonic()
     assert [manager.recv(100) for _ in range(4)] == [b"WATCHDOG=1"] * 4
-    assert monotonic() - before > 0.1
     end(service)
 
 
