@@ -195,6 +195,14 @@ def test_a_class_that_fails_when_it_is_made_is_told_with_its_line() -> None:
     assert told.endswith("OSError: no database")
 
 
+def test_a_file_is_that_file_although_another_directory_is_searched_first(tmp_path: Path) -> None:
+    for place in ("first", "second"):
+        write(f"{place}/service.py", f"PLACE = {place!r}\n" + ECHO)
+    sys.path[:0] = [str(tmp_path / "first"), str(tmp_path / "second")]
+    App("second/service.py").load()
+    assert vars(sys.modules["service"])["PLACE"] == "second"
+
+
 def test_a_name_that_is_taken() -> None:
     write("textwrap.py", ECHO)
     assert refusal("./textwrap.py").startswith("./textwrap.py: the name 'textwrap' is taken by /")
