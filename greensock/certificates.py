@@ -1,22 +1,20 @@
-"""Keys and certificates as contents: read in whatever form they come, and told apart by what they are.
+"""Keys and certificates as options: contents in whatever form they come, put together and checked.
 
-PEM (RFC 7468) and DER become the same: private keys stay text, certificates become DER. No message here has anything
-of the contents in it, and no exception that could carry them is chained: a key must not end up in a log.
+No message here has anything of the contents in it, and no exception that could carry them is chained: a key must not
+end up in a log.
 """
 
-import base64
 import os
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, Final, TypeAlias
 
+from . import pem
+from .pem import Block, Certificate
+
 #: What a key, a certificate or an authority may be given as.
 Contents: TypeAlias = str | bytes | bytearray | memoryview | os.PathLike[str] | IO[str] | IO[bytes]
 
-_PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-_CERTIFICATES: Final = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 _OTHERS: Final = {
     "PUBLIC KEY": "a public key",
     "RSA PUBLIC KEY": "a public key",
@@ -24,61 +22,6 @@ _OTHERS: Final = {
     "NEW CERTIFICATE REQUEST": "a certificate request",
     "X509 CRL": "a revocation list",
 }
-
-# The tags of DER (X.690) that are asked for by name.
-_UTC_TIME: Final = 0x17
-_SEQUENCE: Final = 0x30
-_VERSION: Final = 0xA0
-
-
-class Secret(bytes):
-    """Bytes that do not show in a repr, a log line, or a traceback that prints variables."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"<secret of {len(self)} bytes>"
-
-    __str__ = __repr__
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One thing in the contents: what its label says that it is, and its PEM text."""
-
-    label: str
-    pem: Secret
-
-    @property
-    def is_key(self) -> bool:
-        """Whether this is a private key."""
-        return self.label.endswith("PRIVATE KEY")
-
-    @property
-    def is_certificate(self) -> bool:
-        """Whether this is a certificate."""
-        return self.label in _CERTIFICATES
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether this key needs a passphrase: PKCS#8 says so in the label, the older form in a header."""
-        return self.label.startswith("ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in bytes(self.pem)
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What has to be known of a certificate before it is used: when it is valid, and the kind of its key."""
-
-    der: bytes
-    not_before: datetime
-    not_after: datetime
-    #: The object identifier of the key's algorithm, as DER has it. OpenSSL holds one certificate of each.
-    algorithm: bytes
-
-    @property
-    def pem(self) -> bytes:
-        """The certificate as PEM text."""
-        return _pem("CERTIFICATE", self.der)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +122,12 @@ def blocks(option: str, given: object) -> list[Block]:
     data = _read(option, given)
     if not data.strip():
         raise ValueError(f"{option} is empty")
-    if b"-----BEGIN " in data:
-        found = [Block(match[1].decode(), Secret(match[0] + b"\n")) for match in _PEM.finditer(data)]
-        if not found:
-            raise ValueError(f"{option} is PEM that is cut off or damaged")
-        return found
-    items = _der_blocks(data)
-    if not items:
+    found = pem.split(data)
+    if not found and pem.is_pem(data):
+        raise ValueError(f"{option} is PEM that is cut off or damaged")
+    if not found:
         raise ValueError(f"{option} is neither PEM nor DER; it takes contents, or a pathlib.Path for a file's name")
-    return items
+    return found
 
 
 def certificates(option: str, found: list[Block]) -> tuple[Certificate, ...]:
@@ -196,7 +136,7 @@ def certificates(option: str, found: list[Block]) -> tuple[Certificate, ...]:
     Raises:
         ValueError: there is none, or one is damaged; the message says what there is instead.
     """
-    parsed = [_certificate(block) for block in found if block.is_certificate]
+    parsed = [pem.certificate(block) for block in found if block.is_certificate]
     if not parsed:
         raise ValueError(f"{option} holds {_what(found)} where a certificate should be")
     whole = tuple(certificate for certificate in parsed if certificate is not None)
@@ -254,82 +194,3 @@ def _what(found: list[Block]) -> str:
     if any(block.is_key for block in found):
         return "a private key"
     return next((_OTHERS[block.label] for block in found if block.label in _OTHERS), "something else")
-
-
-def _pem(label: str, der: bytes) -> bytes:
-    lines = base64.encodebytes(der).replace(b"\n", b"")
-    body = b"\n".join(lines[at : at + 64] for at in range(0, len(lines), 64))
-    return b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (label.encode(), body, label.encode())
-
-
-# -- DER -------------------------------------------------------------------------------------------------
-
-
-def _elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Each element from *at* to *end*: its tag, where it starts, where its value starts, and where it ends."""
-    while at < end:
-        tag, length, value = data[at], data[at + 1], at + 2
-        if length & 0x80:
-            value += length & 0x7F
-            length = int.from_bytes(data[at + 2 : value], "big")
-        if value + length > end:
-            raise IndexError("an element that is longer than what it is in")
-        yield tag, at, value, value + length
-        at = value + length
-
-
-def _der_blocks(data: bytes) -> list[Block] | None:
-    """One block for each DER structure in *data*, or None if it is anything else."""
-    found = []
-    try:
-        for tag, start, value, end in _elements(data, 0, len(data)):
-            label = _label([part[0] for part in _elements(data, value, end)]) if tag == _SEQUENCE else ""
-            if not label:
-                return None
-            found.append(Block(label, Secret(_pem(label, data[start:end]))))
-    except IndexError:
-        return None
-    return found
-
-
-def _label(tags: list[int]) -> str:
-    """What a structure of elements with these *tags* is called in PEM."""
-    match tags:
-        case [0x30, 0x30, 0x03]:  # RFC 5280; a certificate request looks the same, and is refused by OpenSSL
-            return "CERTIFICATE"
-        case [0x02, 0x30, 0x04, *_]:  # RFC 5208
-            return "PRIVATE KEY"
-        case [0x30, 0x04]:
-            return "ENCRYPTED PRIVATE KEY"
-        case [0x02, 0x04, *_]:  # RFC 5915
-            return "EC PRIVATE KEY"
-        case [0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, 0x02, *_]:  # RFC 8017
-            return "RSA PRIVATE KEY"
-        case [0x30, 0x03]:
-            return "PUBLIC KEY"
-    return ""
-
-
-def _certificate(block: Block) -> Certificate | None:
-    """What *block* says of itself (RFC 5280, 4.1), or None if it is damaged."""
-    try:
-        data = base64.b64decode(block.pem.partition(b"CERTIFICATE-----")[2].partition(b"-----END")[0])
-        # What follows the certificate is OpenSSL's, in the "trusted" form: for whom it is trusted.
-        _, start, value, end = next(_elements(data, 0, len(data)))
-        _, _, value, signed = next(_elements(data, value, end))
-        parts = [part for part in _elements(data, value, signed) if part[0] != _VERSION]
-        _, _, _, validity, _, key, *_ = parts
-        not_before, not_after = (_time(data, part) for part in _elements(data, validity[2], validity[3]))
-        algorithm = next(_elements(data, key[2], key[3]))
-        identifier = next(_elements(data, algorithm[2], algorithm[3]))
-        return Certificate(data[start:end], not_before, not_after, data[identifier[2] : identifier[3]])
-    except (ValueError, IndexError, StopIteration):
-        return None
-
-
-def _time(data: bytes, part: tuple[int, int, int, int]) -> datetime:
-    tag, _, value, end = part
-    text = data[value:end].decode("ascii")
-    if tag == _UTC_TIME:  # two digits of the year: 1950 to 2049
-        text = ("19" if text >= "50" else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)

@@ -5,6 +5,8 @@ All contexts made here are gevent's. They work before and after patching alike; 
 made before it fails as soon as something is set.
 """
 
+import errno
+import functools
 import os
 import ssl
 import sys
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import gevent.ssl
 
-from .certificates import Identity, Secret
+from .certificates import Identity
+from .pem import Secret
 
 if TYPE_CHECKING:
     from .tls import TLS
@@ -24,16 +27,17 @@ if TYPE_CHECKING:
 #: TLS 1.3 are all of this kind and are not chosen by name.
 CIPHERS: Final = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20"
 
-#: Every context that has an SNI callback, for ever: OpenSSL would go on to call into one that is gone after a
-#: handshake changed to another (CVE-2026-19445). There is one more with each reload.
-_KEPT: Final[dict[ssl.SSLContext, None]] = {}
-
 
 # -- contexts --------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def for_server(options: "TLS") -> ssl.SSLContext:
-    """A context that serves with *options*, whose names have been checked and whose contents are parsed.
+    """The context that serves with *options*, whose values have been checked and whose contents are parsed.
+
+    It is never let go: a handshake that has changed to the context of an SNI name goes on to call into the one that it
+    began with, even if that is gone (CVE-2026-19445). Equal options share one, and so only a reload with other ones
+    costs memory.
 
     Raises:
         ValueError: what OpenSSL does not take; the message names the option.
@@ -43,12 +47,14 @@ def for_server(options: "TLS") -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_REQUIRED if options.reject_unauthorized else ssl.CERT_OPTIONAL
     if options.request_cert or options.ca:
         _trust(context, options, ssl.Purpose.CLIENT_AUTH)
-    _watch_names(context, {name: _entry(name, entry, context, options) for name, entry in options.sni.items()})
+    _watch_names(context, {name: _entry(name, entry, context, options) for name, entry in options.sni})
     return context
 
 
+@functools.lru_cache(maxsize=128)
 def for_client(options: "TLS") -> ssl.SSLContext:
-    """A context that connects with *options*; the rest is as in :func:`for_server`."""
+    """The context that connects with *options*, under the same conditions. It has no callback, and need not be kept;
+    but to read the system's authorities takes far longer than a handshake."""
     context = _new(ssl.PROTOCOL_TLS_CLIENT, options)
     if not options.reject_unauthorized:
         context.check_hostname = False
@@ -59,7 +65,7 @@ def for_client(options: "TLS") -> ssl.SSLContext:
 
 def _new(protocol: int, options: "TLS") -> ssl.SSLContext:
     context = gevent.ssl.SSLContext(protocol)
-    context.sslobject_class = Session
+    context.sslobject_class = Secured
     context.minimum_version = getattr(ssl.TLSVersion, options.min_version.replace(".", "_"))
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     # A connection cut off must not look like one that was ended; set by early releases of Python 3.10 and 3.11.
@@ -71,6 +77,9 @@ def _new(protocol: int, options: "TLS") -> ssl.SSLContext:
     if options.alpn:
         context.set_alpn_protocols(options.alpn)
     for identity in options.identities:
+        if len(options.identities) > 1:
+            # OpenSSL puts a key to the certificate of its kind, which may be that of another pair: first each alone.
+            _load(gevent.ssl.SSLContext(protocol), identity, options.passphrase)
         _load(context, identity, options.passphrase)
     return context
 
@@ -99,13 +108,10 @@ def _choose_ciphers(context: ssl.SSLContext, ciphers: str | None) -> None:
     for name in ciphers.replace(",", ":").replace(" ", ":").split(":"):
         if name.startswith("TLS_"):
             raise ValueError(
-                f"ciphers chooses among those of TLS 1.2; {name!r} is of TLS 1.3, which has only good ones"
+                f"ciphers are those of TLS 1.2; {name!r} is of TLS 1.3, where all are good and none is chosen"
             )
-        if (
-            name
-            and name[0] not in "@!-+"
-            and not _selects(gevent.ssl.SSLContext(context.protocol), f"@SECLEVEL=0:{name}")
-        ):
+        chosen = name and name[0] not in "@!-+"
+        if chosen and not _selects(gevent.ssl.SSLContext(context.protocol), name):
             raise ValueError(f"ciphers has a name that OpenSSL does not know: {name!r}")
     if not _selects(context, ciphers):
         raise ValueError(f"ciphers selects nothing: {ciphers!r}")
@@ -128,17 +134,20 @@ def _load(context: ssl.SSLContext, identity: Identity, passphrase: Secret | None
     with _path_of(identity.names[1], chain) as cert, _path_of(identity.names[0], identity.key.pem) as key:
         try:
             context.load_cert_chain(cert, key, password=_never_ask if passphrase is None else passphrase)
-        except ssl.SSLError as error:
-            problem = _diagnose(identity, passphrase, error)
+        except OSError as error:
+            # After a pipe the "illegal seek" of the system hides what OpenSSL said.
+            if not isinstance(error, ssl.SSLError) and error.errno != errno.ESPIPE:
+                raise
+            problem = _diagnose(identity, error)
     if problem:
         raise ValueError(problem)
 
 
-def _diagnose(identity: Identity, passphrase: Secret | None, error: ssl.SSLError) -> str:
+def _diagnose(identity: Identity, error: OSError) -> str:
     """Which of the two OpenSSL did not take, and why: its own words for most of it are "PEM lib"."""
     key, cert = identity.names
     reason = _reason(error)
-    if reason in ("key values mismatch", "key type mismatch"):
+    if reason in ("key values mismatch", "key type mismatch", "no certificate assigned"):
         return f"{key} does not match {cert}; in a chain the key's own certificate comes first"
     if reason in ("ee key too small", "ca key too small", "ca md too weak"):
         return f"{cert} is too weak: {reason}"
@@ -150,11 +159,13 @@ def _diagnose(identity: Identity, passphrase: Secret | None, error: ssl.SSLError
             return f"{cert} holds a certificate that OpenSSL does not take"
     if identity.key.encrypted:
         return f"passphrase is wrong for {key}, or the key is damaged"
+    if not isinstance(error, ssl.SSLError):
+        return f"{key} does not match {cert}, or is not a private key that OpenSSL takes"
     return f"{key} is not a private key that OpenSSL takes: {reason}"
 
 
-def _reason(error: ssl.SSLError) -> str:
-    return (error.reason or "unknown reason").replace("_", " ").lower()
+def _reason(error: OSError) -> str:
+    return (getattr(error, "reason", None) or "unknown reason").replace("_", " ").lower()
 
 
 def _never_ask() -> str:
@@ -213,7 +224,7 @@ def _entry(name: str, entry: "TLS | ssl.SSLContext", outer: ssl.SSLContext, opti
             raise ValueError(f"sni[{name!r}] must have the same {option} as the outer options")
     if options.request_cert and entry.ca != options.ca:
         raise ValueError(f"sni[{name!r}] must have the same ca as the outer options, because request_cert is set")
-    return entry._made["server"]
+    return for_server(entry)
 
 
 def _watch_names(context: ssl.SSLContext, entries: Mapping[str, ssl.SSLContext]) -> None:
@@ -222,29 +233,23 @@ def _watch_names(context: ssl.SSLContext, entries: Mapping[str, ssl.SSLContext])
     gevent's property is passed by: it wraps the callback for its own sockets.
     """
 
-    def asked(session: Session, name: str | None, context: ssl.SSLContext) -> None:
+    def asked(secured: Secured, name: str | None, context: ssl.SSLContext) -> None:
         if name is None:
             return
         name = name.lower().removesuffix(".")
-        session.server_name = name
+        secured.server_name = name
         label, _, parent = name.partition(".")
         entry = entries.get(name) or (entries.get(f"*.{parent}") if label else None)
         if entry is not None:
-            session.context = entry
+            secured.context = entry
 
     _plain_callback.__set__(context, asked)
-    keep(context)
 
 
 _plain_callback: Final[Any] = vars(_SSLContext)["sni_callback"]
 
 
-def keep(context: ssl.SSLContext) -> None:
-    """Never let *context* go; see :data:`_KEPT`."""
-    _KEPT[context] = None
-
-
-class Session(ssl.SSLObject):
+class Secured(ssl.SSLObject):
     """One side of one connection.
 
     Attributes:
@@ -270,7 +275,7 @@ class Session(ssl.SSLObject):
             if sys.unraisablehook is inner:
                 sys.unraisablehook = outer
 
-    def _sslsock(self) -> "Session":
+    def _sslsock(self) -> "Secured":
         """What callbacks set on a context of gevent's are given; it expects one of its own sockets here."""
         return self
 
@@ -291,6 +296,10 @@ class _NamesAside:
 # -- contexts of the user's ------------------------------------------------------------------------------
 
 
+#: Contexts of the user's that serve, for ever: the reason is that of :func:`for_server`.
+_adopted: Final[dict[ssl.SSLContext, None]] = {}
+
+
 def is_context(given: object) -> TypeGuard[ssl.SSLContext]:
     """Whether *given* is an SSLContext, the standard library's or one derived from it, as gevent's is."""
     return isinstance(given, _SSLContext)
@@ -309,11 +318,12 @@ def adopt(context: ssl.SSLContext, server_side: bool) -> bool:
     if context.protocol == wrong:
         sides = ("a server", "clients") if server_side else ("a client", "servers")
         raise ValueError(f"tls must be an SSLContext for {sides[0]}; this one is for {sides[1]}")
-    keep(context)
+    if server_side:
+        _adopted[context] = None
     if context.sslobject_class is ssl.SSLObject:
-        context.sslobject_class = Session
+        context.sslobject_class = Secured
     # A class of the user's may do anything; the callback for messages is a property without documentation.
-    plain = type(context).__module__ in ("ssl", "gevent.ssl") and context.sslobject_class is Session
+    plain = type(context).__module__ in ("ssl", "gevent.ssl") and context.sslobject_class is Secured
     callbacks = (context.sni_callback, getattr(context, "_msg_callback", None))
     return not plain or callbacks != (None, None)
 
@@ -321,14 +331,14 @@ def adopt(context: ssl.SSLContext, server_side: bool) -> bool:
 # -- after the handshake ---------------------------------------------------------------------------------
 
 
-def authorization(context: ssl.SSLContext, server_side: bool, session: ssl.SSLObject) -> tuple[bool, Exception | None]:
-    """Whether the peer of *session* was verified, and if it was not although it might have been, why.
+def authorization(context: ssl.SSLContext, server_side: bool, secured: ssl.SSLObject) -> tuple[bool, Exception | None]:
+    """Whether the peer of *secured* was verified, and if it was not although it might have been, why.
 
     *context* is what the connection began with: what is demanded of the peer does not change with the name.
     """
     if context.verify_mode == ssl.CERT_REQUIRED:
         return True, None  # or there would have been no end of the handshake
-    if context.verify_mode == ssl.CERT_OPTIONAL and session.getpeercert(True) is not None:
+    if context.verify_mode == ssl.CERT_OPTIONAL and secured.getpeercert(True) is not None:
         return True, None
     if context.verify_mode == ssl.CERT_OPTIONAL:
         return False, _unverified("the peer gave no certificate")

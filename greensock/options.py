@@ -187,8 +187,8 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "allow_half_open": flag,
     "no_delay": flag,
     "keepalive": keepalive,
-    "framing": _framing,
     "tls": lambda name, value: None if value is False else value,  # greensock.tls, which knows for which side, reads it
+    "framing": _framing,
 }
 
 #: Options of what listens, which mean nothing to what connects.

@@ -9,11 +9,11 @@ import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Never, TypeAlias
 
-from .certificates import Certificate, Contents, Identity, Secret, authorities, identities
+from .certificates import Contents, Identity, authorities, identities
 from .options import flag
+from .pem import Certificate, Secret
 
 if TYPE_CHECKING:
     import ssl
@@ -28,7 +28,7 @@ _LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
 MAX_PASSPHRASE: Final = 1024
 
 
-@dataclasses.dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, init=False, repr=False)
 class TLS:
     """What one side shows and demands in TLS; the same options serve servers and clients.
 
@@ -70,9 +70,7 @@ class TLS:
     alpn: tuple[str, ...]
     min_version: str
     ciphers: str | None
-    sni: "Mapping[str, TLS | ssl.SSLContext]"
-    #: The contexts made so far, by side.
-    _made: "dict[str, ssl.SSLContext]"
+    sni: "tuple[tuple[str, TLS | ssl.SSLContext], ...]"
 
     def __init__(
         self,
@@ -103,12 +101,13 @@ class TLS:
             "alpn": _alpn(alpn),
             "min_version": _min_version(min_version),
             "ciphers": _ciphers(ciphers),
-            "sni": MappingProxyType(_sni({} if sni is None else sni)),
-            "_made": {},
+            "sni": _sni({} if sni is None else sni),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        self._context("server" if self.identities else "client")  # OpenSSL has the last word
+        from . import contexts
+
+        _ = contexts.for_server(self) if made else contexts.for_client(self)  # OpenSSL has the last word
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "TLS":
@@ -132,15 +131,6 @@ class TLS:
                 shown.append(f"{field.name}={value!r}")
         return f"TLS({', '.join(shown)})"
 
-    def _context(self, side: Literal["server", "client"]) -> "ssl.SSLContext":
-        context = self._made.get(side)
-        if context is None:
-            from . import contexts
-
-            make = contexts.for_server if side == "server" else contexts.for_client
-            context = self._made[side] = make(self)
-        return context
-
 
 #: What a repr shows when it is not the default.
 _PLAIN: Final[dict[str, Any]] = {
@@ -163,7 +153,7 @@ class Endpoint:
     """One side, ready for many connections.
 
     Attributes:
-        context: what OpenSSL works with. The servers' are never let go (CVE-2026-19445).
+        context: what OpenSSL works with; one for all equal options. A server's is never let go (CVE-2026-19445).
         server_side: which side this is.
         hostname: clients: the name or address that is asked for and verified.
         private_bios: handshakes may run code of the user's, which may block: buffers must not be shared with other
@@ -176,8 +166,11 @@ class Endpoint:
     private_bios: bool = False
 
     def wrap(self, incoming: "ssl.MemoryBIO", outgoing: "ssl.MemoryBIO") -> "ssl.SSLObject":
-        """Begin a connection that reads from *incoming* and writes to *outgoing*. On a server the object has
-        ``server_name``, the name that the client asked for, once the handshake got so far."""
+        """Begin a connection that reads from *incoming* and writes to *outgoing*.
+
+        On a server, and unless the context is the user's, the object has ``server_name``: the name that the client
+        asked for, or None.
+        """
         return self.context.wrap_bio(incoming, outgoing, server_side=self.server_side, server_hostname=self.hostname)
 
     def authorization(self, tls: "ssl.SSLObject") -> tuple[bool, Exception | None]:
@@ -204,7 +197,7 @@ def server_side(tls: object) -> Endpoint:
     options = TLS.of(tls) if isinstance(tls, Mapping) else tls
     if isinstance(options, TLS):
         if options.identities:
-            return Endpoint(options._context("server"), True)
+            return Endpoint(contexts.for_server(options), True)
         raise ValueError("tls needs key and cert for a server, and has neither")
     raise ValueError(f"tls must be TLS(key=..., cert=...), a mapping or an SSLContext for a server, not {_kind(tls)}")
 
@@ -239,7 +232,7 @@ def client_side(tls: object, hostname: str | None) -> Endpoint:
             "server_hostname is missing, and a server is verified by its name: give one, TLS(server_name=...), "
             "or TLS(reject_unauthorized=False)"
         )
-    return Endpoint(options._context("client"), False, name)
+    return Endpoint(contexts.for_client(options), False, name)
 
 
 @functools.cache
@@ -266,11 +259,9 @@ def host_name(option: str, value: object) -> str:
         ValueError: it is no name of a host and no address; the message has *option* and value.
     """
     if isinstance(value, str):
-        bare = value.removeprefix("[").removesuffix("]").partition("%")[0]
-        try:
-            return str(ipaddress.ip_address(bare))
-        except ValueError:
-            pass
+        address = _address(value)
+        if address:
+            return address
         try:
             name = value.encode("idna").decode("ascii").lower().removesuffix(".")
         except UnicodeError:
@@ -280,7 +271,15 @@ def host_name(option: str, value: object) -> str:
     raise ValueError(f"{option} must be the name of a host or an address, not {value!r}")
 
 
-def _sni(given: object) -> "dict[str, TLS | ssl.SSLContext]":
+def _address(name: str) -> str:
+    """The address that *name* is, or the empty string."""
+    try:
+        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]").partition("%")[0]))
+    except ValueError:
+        return ""
+
+
+def _sni(given: object) -> "tuple[tuple[str, TLS | ssl.SSLContext], ...]":
     if not isinstance(given, Mapping):
         raise ValueError(f"sni must be a mapping of names to TLS options, not {_kind(given)}")
     entries: dict[str, Any] = {}
@@ -289,19 +288,14 @@ def _sni(given: object) -> "dict[str, TLS | ssl.SSLContext]":
         if name in entries:
             raise ValueError(f"sni has {name!r} twice")
         entries[name] = _sni_entry(f"sni[{name!r}]", value)
-    return entries
+    return tuple(entries.items())
 
 
 def _sni_name(asked: object) -> str:
     star = "*." if isinstance(asked, str) and asked.startswith("*.") else ""
-    try:
-        name = host_name("sni", asked.removeprefix(star) if isinstance(asked, str) else asked)
-    except ValueError:
-        name = ""
-    if not name:
-        raise ValueError(f"sni must have names of hosts, such as 'host' or '*.host', not {asked!r}")
-    if name[-1].isdigit() or ":" in name:
-        raise ValueError(f"sni must have names: clients ask for no address such as {asked!r}")
+    name = host_name("sni", asked.removeprefix(star) if isinstance(asked, str) else asked)
+    if _address(name):
+        raise ValueError(f"sni must have names of hosts: clients ask for no address such as {asked!r}")
     return star + name
 
 
@@ -354,21 +348,19 @@ def _ciphers(given: object) -> str | None:
 
 
 def _passphrase(given: object, identities: tuple[Identity, ...]) -> Secret | None:
-    """The passphrase if one is needed: a function is asked for it only then."""
+    """The passphrase if one is needed: a function is asked for it only then, and no other one is kept."""
     encrypted = [identity.names[0] for identity in identities if identity.key.encrypted]
     if callable(given):
         given = given() if encrypted else None
-    if given is None:
-        if encrypted:
-            raise ValueError(f"passphrase is missing: {encrypted[0]} is encrypted")
-        return None
+    if given is None and encrypted:
+        raise ValueError(f"passphrase is missing: {encrypted[0]} is encrypted")
     if isinstance(given, str):
         given = given.encode("utf-8", "surrogatepass")
-    if not isinstance(given, bytes | bytearray | memoryview):
+    if not isinstance(given, bytes | bytearray | memoryview | None):
         raise ValueError(f"passphrase must be str, bytes or a function that returns it, not {type(given).__name__}")
-    if len(given) > MAX_PASSPHRASE:
+    if given is not None and len(given) > MAX_PASSPHRASE:
         raise ValueError(f"passphrase must have at most {MAX_PASSPHRASE} bytes, as OpenSSL takes them")
-    return Secret(given)
+    return Secret(given) if given is not None and encrypted else None
 
 
 def _unknown(name: object) -> TypeError:

@@ -51,7 +51,7 @@ def test_what_was_agreed_on(serve: Serve) -> None:
         assert (version, bits >= 128) == ("TLSv1.3", True)
     certificate: Any = here.peer_certificate()
     assert ("DNS", "localhost") in certificate["subjectAltName"]
-    assert ssl.DER_cert_to_PEM_cert(here.peer_certificate(der=True)) in credentials()["cert"]  # type: ignore[arg-type]
+    assert ssl.DER_cert_to_PEM_cert(here.peer_certificate(der=True)) in credentials()["cert"].decode()  # type: ignore[arg-type]
     assert other.peer_certificate() is None
     assert (here.authorized, other.authorized) == (True, False)
     here.close()

@@ -29,6 +29,7 @@ DEFAULTS = {
     "allow_half_open": False,
     "no_delay": True,
     "keepalive": 60.0,
+    "tls": None,
     "framing": None,
 }
 TIMES = ["idle_timeout", "handshake_timeout", "write_timeout", "close_timeout", "keepalive"]

@@ -77,7 +77,7 @@ def test_many_buffers_are_taken_in_part_as_well(pair: Pair) -> None:
 
 def test_without_sendmsg_the_first_buffer_is_sent(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a system that has none: the module is read once more, and does not find it."""
-    spec = importlib.util.spec_from_file_location("wire_without_sendmsg", wire.__file__)
+    spec = importlib.util.spec_from_file_location("greensock.wire_without_sendmsg", wire.__file__)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

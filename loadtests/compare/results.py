@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from cases import OURS, Case
+from cases import Case
 
 DISTURBED = 0.03  # a run is disturbed when other processes had one of its cores for a larger share of it
 
@@ -49,7 +49,7 @@ class Result:
 
     def ratios(self, peer: str) -> list[float]:
         """greensock / peer, each pair from the same round, so that slow drifts of the machine cancel out."""
-        rounds = zip(self.runs.get(OURS, ()), self.runs.get(peer, ()), strict=False)
+        rounds = zip(self.runs.get(self.case.ours, ()), self.runs.get(peer, ()), strict=False)
         pairs = [(ours, theirs) for ours, theirs in rounds if not (ours.failures or theirs.failures)]
         quiet = [(ours, theirs) for ours, theirs in pairs if not (ours.disturbed or theirs.disturbed)]
         return [ours.value / theirs.value for ours, theirs in quiet or pairs]
@@ -61,12 +61,12 @@ class Result:
     def verdict(self, peer: str) -> bool | None:
         """Was the target met that the table sets for this row?  None where it sets none, or nothing was measured."""
         if self.case.ceiling is not None:
-            values = self.values(OURS) if peer == OURS else []
+            values = self.values(peer) if peer == self.case.ours else []
             return statistics.median(values) <= self.case.ceiling if values else None
         ratios = self.ratios(peer)
         return statistics.median(ratios) >= self.case.targets[peer] if peer in self.case.targets and ratios else None
 
     @property
     def targets_met(self) -> bool:
-        rows = (OURS,) if self.case.is_memory else tuple(self.case.targets)
+        rows = (self.case.ours,) if self.case.is_memory else tuple(self.case.targets)
         return all(self.verdict(peer) for peer in rows)
