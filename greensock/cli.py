@@ -18,7 +18,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        sys.exit("greensock: the commands need more than the library does; install it as greensock[cli]")
+        sys.exit("greensock: the commands need the extra 'cli': pip install 'greensock[cli]'")
     greensock(prog_name="greensock")
 
 

@@ -105,7 +105,7 @@ def _serve(config: str | None, print_config: bool, **given: Any) -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("prometheus_client", "watchfiles"):
             raise
-        raise click.ClickException(f"this needs {error.name}; install greensock[cli]") from None
+        raise click.ClickException(f"this needs {error.name}: pip install 'greensock[cli]'") from None
     sys.exit(status)
 
 

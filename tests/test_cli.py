@@ -67,7 +67,7 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     status, output, errors = program.finish()
     program.kill()
     assert (status, output) == (1, "")
-    assert errors == "greensock: the commands need more than the library does; install it as greensock[cli]\n"
+    assert errors == "greensock: the commands need the extra 'cli': pip install 'greensock[cli]'\n"
 
 
 def test_a_click_that_is_broken_is_no_missing_extra(tmp_path: Path) -> None:

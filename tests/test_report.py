@@ -55,7 +55,7 @@ def test_another_thread_sees_where_the_loop_is(serve: Serve) -> None:
     thread.join()
     lines = told[0].splitlines()
     at = lines.index("the loop is stuck in")
-    assert any("thread.join()" in line for line in lines[at:])
+    assert any("test_another_thread_sees_where_the_loop_is" in line for line in lines[at:])
 
 
 def test_a_server_that_changes_meanwhile_is_told_without_numbers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
