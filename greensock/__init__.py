@@ -7,6 +7,7 @@ Importing this patches nothing.
 from . import framing
 from .client import connect
 from .errors import FrameError, FrameTooLarge, IncompleteRead, SlowConsumer, SocketClosed, WriteQueueFull
+from .exchange import Exchange
 from .group import Group
 from .handlers import Handlers
 from .lifecycle import call_from_thread, run
@@ -23,6 +24,7 @@ __all__ = [
     "TLS",
     "BufferSink",
     "CloseReason",
+    "Exchange",
     "FrameError",
     "FrameTooLarge",
     "Group",

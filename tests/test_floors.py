@@ -30,7 +30,7 @@ FLOORS = {
         *("handshaking", "receiving", "waiting", "reading", "session", "encryption", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
-    5: ["group", "lifecycle"],  # around
+    5: ["exchange", "group", "lifecycle"],  # around
     6: ["__init__", "testing"],  # doors
 }
 
