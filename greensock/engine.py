@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
-from .state import BUSY, BY_HAND, CONTEXT, OVER, PENDING
+from .state import BUSY, BY_HAND, CONTEXT, OVER, PENDING, TO_SETTLE
 
 #: The identity of the OS thread, also where threading was monkey-patched.
 get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
@@ -372,7 +372,7 @@ class Engine:
                         socket._settle()
                     break
                 self.current = None
-                if socket._flags:
+                if socket._flags & TO_SETTLE:
                     socket._settle()
                 if getrefcount(me) != baseline or getweakrefcount(me) or attributes or mine is not None:
                     if mine is not None:
