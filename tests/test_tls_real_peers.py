@@ -258,6 +258,13 @@ class TestCurl:
         stats = server.stats()
         assert min(stats.bytes_read, stats.bytes_written) > BULK
 
+    def test_it_says_goodbye(self, serve: Serve, curl: Callable[..., Foreign]) -> None:
+        reply = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        recorder = Recorder(data=lambda socket, data: socket.write(reply))
+        client = curl(f"https://127.0.0.1:{secure(serve, recorder).port}/")
+        assert client.finish() == 0, client.said
+        assert ending(recorder)[1:] == (None, "eof")
+
     @pytest.mark.parametrize("fault", ["name", "authority"])
     def test_it_refuses(self, server: greensock.Server, curl: Callable[..., Foreign], fault: str) -> None:
         if fault == "name":
