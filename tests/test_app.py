@@ -261,7 +261,7 @@ def test_a_file_that_was_edited_within_a_second_and_is_as_long_as_before() -> No
         write("service.py", ECHO + f"VALUE = {value}")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         with app.afresh():
-            assert sys.modules["service"].VALUE == value
+            assert value == sys.modules["service"].VALUE
 
 
 @pytest.mark.parametrize(
