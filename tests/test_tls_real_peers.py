@@ -414,9 +414,11 @@ def digest(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def alpn(runtime: str) -> dict[str, Any]:
-    """The option for the protocol "b"; Bun takes it as it goes over the wire (RFC 7301, section 3.1)."""
-    return {"ALPNProtocols": ["b"] if runtime == "node" else "\1b"}
+def agreeing(runtime: str, version: str) -> dict[str, Any]:
+    """Options for the protocol "b" and a version of TLS; Bun takes both as they go over the wire."""
+    if runtime == "node":
+        return {"ALPNProtocols": ["b"], "maxVersion": f"TLSv{version}"}
+    return {"ALPNProtocols": "\1b", "maxVersion": {"1.2": 0x0303, "1.3": 0x0304}[version]}
 
 
 @runtimes
@@ -431,11 +433,12 @@ class TestScriptClients:
 
         return start
 
-    def test_a_dialogue(self, serve: Serve, client: Callable[..., Any], runtime: str) -> None:
+    @versions
+    def test_a_dialogue(self, serve: Serve, client: Callable[..., Any], runtime: str, version: str) -> None:
         recorder = echo()
-        peer = client(secure(serve, recorder, alpn=["b"]), tls=alpn(runtime))
+        peer = client(secure(serve, recorder, alpn=["b"]), tls=agreeing(runtime, version))
         opened = peer.event("open")
-        assert (opened["authorized"], opened["version"], opened["alpn"]) == (True, "TLSv1.3", "b")
+        assert (opened["authorized"], opened["version"], opened["alpn"]) == (True, f"TLSv{version}", "b")
         peer.say("write hello")
         peer.event("data", size=5, sha256=digest(b"hello"))
         peer.say("end")
@@ -529,11 +532,12 @@ class TestScriptServers:
 
         return start
 
-    def test_a_dialogue(self, server: Callable[..., Any], runtime: str) -> None:
+    @versions
+    def test_a_dialogue(self, server: Callable[..., Any], runtime: str, version: str) -> None:
         here = Recorder()
-        peer = server(echo=True, tls=alpn(runtime))
+        peer = server(echo=True, tls=agreeing(runtime, version))
         socket = greensock.connect(peer.address, here.handlers, tls={**trust(), "alpn": ["a", "b"]})
-        assert (socket.authorized, socket.tls_version, socket.alpn_protocol) == (True, "TLSv1.3", "b")
+        assert (socket.authorized, socket.tls_version, socket.alpn_protocol) == (True, f"TLSv{version}", "b")
         socket.write(b"hello")
         here.wait_for("data")
         assert here.received == b"hello"
