@@ -62,7 +62,7 @@ class Inbox:
 
     def peek(self, most: int) -> bytes:
         """What :meth:`take` would give; nothing is taken."""
-        return bytes(memoryview(self._data)[self._start : self._start + most])
+        return bytes(memoryview(self.chunk)[self._start : self._start + most])
 
     def exactly(self, size: int) -> bytes | None:
         """The first *size* bytes, or None if there are not so many."""
