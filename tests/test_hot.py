@@ -137,15 +137,15 @@ def test_what_is_broken_changes_nothing_and_is_told_once(
 def test_a_module_that_is_missing_is_waited_for(app: App, serve: Serve) -> None:
     server = serve(app.load())
     reloading = reloader(app, server)
-    assert reloading.files == {os.path.abspath("service.py")}
+    assert reloading.files() == {os.path.abspath("service.py")}
     write("import shop.helper\n" + ANSWERS.format("two"))
     reloading.reload()
     there = {os.path.abspath(f"shop{end}") for end in (".py", "/__init__.py")}
-    assert there < reloading.files
+    assert there < reloading.files()
     os.mkdir("shop")
     write("", "shop/helper.py")
     reloading.reload()
-    assert reloading.files == {os.path.abspath("service.py"), os.path.abspath("shop/helper.py")}
+    assert reloading.files() == {os.path.abspath("service.py"), os.path.abspath("shop/helper.py")}
 
 
 def test_what_fails_only_in_this_process_changes_nothing_either(
@@ -202,6 +202,20 @@ def test_old_handlers_are_let_go(app: App, serve: Serve) -> None:
     reloading.reload()
     gc.collect()
     assert old() is None
+
+
+def test_what_handlers_import_when_they_run_is_part_of_the_program(app: App, serve: Serve, dial: Dial) -> None:
+    write("VALUE = b'one'", "late.py")
+    write("def data(socket, data):\n    import late\n    socket.write(late.VALUE)\n\nhandlers = {'data': data}")
+    server = serve(app.load())
+    reloading = reloader(app, server)
+    peer = dial(server)
+    assert os.path.abspath("late.py") not in reloading.files()
+    assert peer.exchange(b"???") == b"one"
+    assert os.path.abspath("late.py") in reloading.files()
+    write("VALUE = b'two'", "late.py")
+    reloading.reload()
+    assert peer.exchange(b"???") == b"two"
 
 
 # -- watched ---------------------------------------------------------------------------------------------
@@ -267,6 +281,22 @@ def test_a_directory_that_goes_and_comes_back(watch: Callable[..., list[None]]) 
     wait_until(lambda: len(changes) == 2)
     write("2", "a/one.py")
     wait_until(lambda: len(changes) == 3)
+
+
+def test_without_watches_of_the_system_it_looks_by_itself(
+    watch: Callable[..., list[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users have no more than fs.inotify.max_user_watches of them."""
+
+    def refuse(*directories: str, **options: object) -> None:
+        raise OSError("OS file watch limit reached.")
+
+    monkeypatch.setattr("watchfiles.watch", refuse)
+    write("1")
+    changes = watch("service.py")
+    for count in range(1, 3):
+        write(f"x = {count}")
+        wait_until(lambda count=count: len(changes) == count)  # type: ignore[misc]
 
 
 def test_a_link_that_leads_elsewhere_now(watch: Callable[..., list[None]]) -> None:
