@@ -30,8 +30,12 @@ FLOORS = {
         *("handshaking", "receiving", "waiting", "reading", "session", "encryption", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
-    5: ["group", "lifecycle"],  # around
-    6: ["__init__", "testing"],  # doors
+    5: [  # around
+        *("group", "lifecycle"),
+        *("native", "stacks", "settings", "config", "app", "trial", "hot"),
+        *("systemd", "signals", "watchdog", "monitor", "report", "service"),
+    ],
+    6: ["__init__", "testing", "commands", "cli", "__main__"],  # doors
 }
 
 #: May be named in annotations above their floor: what a handler is given is a socket.
@@ -44,7 +48,10 @@ IMPURE = {
 }
 
 #: What only some users need, or only those who develop greensock.
-NOT_NEEDED = {"asyncio", "click", "hypothesis", "locust", "psutil", "pytest", "rich", "ssl", "subprocess", "uvloop"}
+NOT_NEEDED = {
+    *("asyncio", "click", "hypothesis", "locust", "prometheus_client", "psutil", "pytest", "rich", "ssl", "subprocess"),
+    *("uvloop", "watchfiles"),
+}
 
 PLACE = {name: (floor, index) for floor, names in FLOORS.items() for index, name in enumerate(names)}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
