@@ -69,7 +69,7 @@ class App:
                 raise AppError(f"{target!r} names no module; a target is MODULE:NAME or path/to/file.py:NAME")
         if directory not in sys.path:
             sys.path.insert(0, directory)
-        self.root = os.path.realpath(_root_of(self._module.partition(".")[0]) or directory)
+        self.root = os.path.abspath(_root_of(self._module.partition(".")[0]) or directory)
 
     def load(self) -> object:
         """Import the program and return its handlers, fit for ``listen``.
@@ -121,7 +121,7 @@ class App:
 
     def files(self) -> set[str]:
         """The files of :meth:`modules`."""
-        return {os.path.realpath(file) for module in self.modules().values() if (file := _file_of(module))}
+        return {os.path.abspath(file) for module in self.modules().values() if (file := _file_of(module))}
 
     def find(self, reference: str) -> object:
         """Another object of the program, by ``module:name``.
@@ -146,7 +146,11 @@ class App:
         """
         handlers = _attribute(module, name)
         try:
-            if isinstance(handlers, type):
+            if _is_request_handler(handlers):
+                from .legacy import request_handler  # for few, and it brings much along
+
+                handlers = request_handler(handlers)
+            elif isinstance(handlers, type):
                 handlers = handlers()
             HandlerTable(handlers)
         except TypeError as error:
@@ -159,7 +163,7 @@ class App:
         """Whether *file* is part of the program."""
         if file is None:
             return False
-        file = os.path.realpath(file)
+        file = os.path.abspath(file)
         inside = file.removeprefix(self.root + os.sep)
         if inside == file or not _FOREIGN.isdisjoint(inside.split(os.sep)):
             return False
@@ -177,9 +181,9 @@ class App:
         """What went wrong in the import, without the frames of those who import."""
         told = traceback.TracebackException.from_exception(error)
         told.stack[:] = [frame for frame in told.stack if not _imports(frame.filename)]
-        files = {os.path.realpath(frame.filename) for frame in told.stack}
+        files = {os.path.abspath(frame.filename) for frame in told.stack}
         if isinstance(error, SyntaxError) and error.filename:
-            files.add(os.path.realpath(error.filename))
+            files.add(os.path.abspath(error.filename))
         text = "".join(told.format()).rstrip()
         if isinstance(error, ModuleNotFoundError) and f"{self._module}.".startswith(f"{error.name}."):
             text = f"{self.target}: there is no module {error.name!r}, neither in {self.root} nor on the module path"
@@ -222,7 +226,7 @@ def forget() -> None:
 
 
 #: Where greensock itself is.
-_OURS: Final = os.path.realpath(os.path.dirname(__file__)) + os.sep
+_OURS: Final = os.path.abspath(os.path.dirname(__file__)) + os.sep
 
 
 def _root_of(package: str) -> str | None:
@@ -257,6 +261,16 @@ def _attribute(module: ModuleType, name: str) -> Any:
     except AttributeError:
         there = ", ".join(_candidates(module)) or "nothing that could be handlers"
         raise AppError(f"{_file_of(module) or module.__name__} has no {name!r}; it has {there}") from None
+
+
+def _is_request_handler(handlers: object) -> bool:
+    """Whether it is a handler class of :mod:`socketserver`, which has been imported then."""
+    socketserver = sys.modules.get("socketserver")
+    return (
+        socketserver is not None
+        and isinstance(handlers, type)
+        and issubclass(handlers, socketserver.BaseRequestHandler)
+    )
 
 
 def _candidates(module: ModuleType) -> Iterator[str]:

@@ -85,7 +85,9 @@ def _serve(config: str | None, print_config: bool, **given: Any) -> None:
 
     try:
         status = Service(settings, click.echo).run()
-    except (AppError, OSError, ValueError) as error:
+    except OSError as error:
+        raise click.ClickException(error.strerror or str(error)) from None
+    except (AppError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     sys.exit(status)
 

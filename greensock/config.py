@@ -56,7 +56,7 @@ class Config:
         for origin, name, value in (
             *_of_file(file or environ.get(f"{PREFIX}CONFIG") or None),
             *_of_environment(environ),
-            *(("the command line", name, value) for name, value in given.items()),
+            *((f"the command line, {SETTINGS[name].flag}", name, value) for name, value in given.items()),
         ):
             values[name] = _valid(origin, name, value)
             origins[name] = origin
@@ -82,7 +82,8 @@ class Config:
             return None
         given = {name.removeprefix("tls_"): self[name] for name in SETTINGS if name.startswith("tls_")}
         for name in ("cert", "key", "ca"):
-            given[name] = [Path(path) for path in given[name]]
+            paths = [Path(path) for path in given[name]]
+            given[name] = paths[0] if len(paths) == 1 else paths
         return {name: value for name, value in given.items() if value not in (None, [])}
 
     def as_toml(self) -> str:
@@ -100,14 +101,15 @@ class Config:
         try:
             options.Options.of(self.listening())
         except ValueError as error:
-            named = [name for name in ("low_water_mark", "high_water_mark", "max_buffered") if self.is_given(name)]
-            raise ConfigError(f"{'; '.join(f'{name} in {self.origins[name]}' for name in named)}: {error}") from None
+            marks = ("low_water_mark", "high_water_mark", "max_buffered")
+            origins = {self.origins[name]: None for name in marks if self.is_given(name)}
+            raise ConfigError(f"{', '.join(origins)}: {error}") from None
         for first, second in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
             if self[first] and not self[second]:
                 raise ConfigError(f"{self.origins[first]}: {first} needs {second}")
         if not self["tls_cert"]:
             for name in SETTINGS:
-                if name.startswith("tls_") and self.is_given(name):
+                if name.startswith("tls_") and self[name] != SETTINGS[name].default:
                     raise ConfigError(f"{self.origins[name]}: {name} needs tls_cert and tls_key")
             for address in self["bind"]:
                 if parse(address).scheme == "tls":
@@ -176,4 +178,5 @@ def _unknown(origin: str, key: str, known: list[str]) -> ConfigError:
 def _toml(value: object) -> str:
     if value is None:
         return f'"{NONE}"'
-    return json.dumps(value, ensure_ascii=False)  # of what settings are, JSON is TOML too
+    # Of what settings are JSON is TOML too, save that it may have this character as it is.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

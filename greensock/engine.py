@@ -458,6 +458,11 @@ class Engine:
             watching._stop_in_child()
 
 
+def has_hub() -> bool:
+    """Whether this thread has a hub. To ask gevent for it would make one."""
+    return get_hub_if_exists() is not None
+
+
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 _FORK_MARK: Final = "_greensock_carried_over_a_fork"

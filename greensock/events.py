@@ -106,7 +106,7 @@ class Events(Closing):
         self._counters.refused += 1
         if self._flags & HANDSHAKING:
             self._counters.handshake_failures += 1
-            self._log(log.logger.debug, "TLS handshake with %s failed: %s", self._peer(), self._error)
+            self._log(log.handshake_failed, self._peer(), self._error)
         self._released()
 
     def _idle(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Self
 
 from .engine import get_ident
-from .errors import FrameError, IncompleteRead
+from .errors import FrameError, FrameTooLarge, IncompleteRead
 from .options import deadline_of
 from .receiving import Frames
 from .state import EOF_READ, FRAMED, UPGRADING, CloseReason
@@ -82,9 +82,13 @@ class Reading(Waiting):
             raise ValueError("delimiter must have a byte at least")
         _check_size(max_size)
         deadline = deadline_of(timeout)
-        while (found := data.until(delimiter, max_size)) is None:
-            if not self._fill(deadline, timeout):
-                raise self._cut_off(data, repr(delimiter))
+        try:
+            while (found := data.until(delimiter, max_size)) is None:
+                if not self._fill(deadline, timeout):
+                    raise self._cut_off(data, repr(delimiter))
+        except FrameTooLarge as error:
+            self._as_own(error)
+            raise
         return found
 
     def lines(self, max_size: int = MAX_SIZE, *, timeout: float | None = None) -> Iterator[bytes]:
@@ -205,16 +209,20 @@ class Reading(Waiting):
 
     def _next_line(self, max_size: int, timeout: float | None) -> bytes | None:
         data = self._check_reading()
-        line = data.line(max_size)
-        if line is None:
-            deadline = deadline_of(timeout)
-            while line is None:
-                if not self._fill(deadline, timeout):
-                    if data.size:
-                        raise self._cut_off(data, "the end of the line")
-                    self._ended_cleanly()
-                    return None
-                line = data.line(max_size)
+        try:
+            line = data.line(max_size)
+            if line is None:
+                deadline = deadline_of(timeout)
+                while line is None:
+                    if not self._fill(deadline, timeout):
+                        if data.size:
+                            raise self._cut_off(data, "the end of the line")
+                        self._ended_cleanly()
+                        return None
+                    line = data.line(max_size)
+        except FrameTooLarge as error:
+            self._as_own(error)
+            raise
         return line
 
     def _fill(self, deadline: float | None, timeout: float | None) -> bool:

@@ -27,9 +27,13 @@ from .server import Server, listen
 from .settings import framing_of
 from .signals import Signals
 from .systemd import Notifier, take_sockets
+from .tls import TLS
 from .watchdog import Watchdog
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+#: With a certificate all addresses speak TLS, save those that say how they begin.
+IN_CLEAR: Final = ("tcp://", "unix:")
 
 #: Exit status of a service that nobody told to end.
 ENDED_BY_ITSELF: Final = 1
@@ -113,11 +117,18 @@ class Service:
         if self._config["framing"] is not None:
             options["framing"] = framing_of(self._config["framing"]) or _made(app.find(self._config["framing"]))
         data: dict[str, Any] = {}  # one for all, and never replaced
+        tls = self._tls()
         passed = [f"fd://{number}" for number in take_sockets(os.environ)]
         for address in passed or self._config["bind"]:
-            server = listen(address, handlers, data=data, **options)
+            secure = {"tls": tls} if tls is not None and not address.lower().startswith(IN_CLEAR) else {}
+            server = listen(address, handlers, data=data, **options, **secure)
             ending.callback(server.close)
             self._servers.append(server)
+
+    def _tls(self) -> TLS | None:
+        """The certificates as they are now."""
+        given = self._config.tls()
+        return None if given is None else TLS(**given)
 
     # -- serving -------------------------------------------------------------------------------------
 
@@ -159,6 +170,13 @@ class Service:
     def _reload(self) -> None:
         self._notifier.reloading()
         self._reloader.reload(asked=True)
+        try:
+            tls = self._tls()
+            for server in self._servers:
+                if server.tls is not None:
+                    server.reload(tls=tls)
+        except (OSError, ValueError) as error:
+            logger.error("the certificates are not reloaded, the old ones go on: %s", error)
         self._notifier.ready()
 
     def _show(self) -> None:

@@ -43,21 +43,22 @@ class Kind:
         Raises:
             ValueError: it means none; the message says what is allowed.
         """
+        if self.optional and given == NONE:
+            return None
+        if not self.several:
+            return self._one(given)
+        parts = given.split(",") if isinstance(given, str) else given
+        if not isinstance(parts, (list, tuple)):
+            raise ValueError(f"must be a list, each of it {self.allowed}, not {given!r}")
+        return [self._one(part.strip() if isinstance(part, str) else part) for part in parts]
+
+    def _one(self, given: object) -> Any:
         try:
-            if self.optional and given == NONE:
-                return None
-            if not self.several:
-                return self.read(given)
-            parts = given.split(",") if isinstance(given, str) else given
-            if not isinstance(parts, (list, tuple)):
-                raise ValueError
-            return [self.read(part.strip() if isinstance(part, str) else part) for part in parts]
+            return self.read(given)
         except ValueError as error:
-            words = f"a list of {self.allowed}" if self.several else self.allowed
-            if self.optional:
-                words += f", or {NONE!r}"
-            told = f": {error}" if error.args else ""
-            raise ValueError(f"must be {words}, not {given!r}{told}") from None
+            or_none = f", or {NONE!r}" if self.optional else ""
+            why = f": {error}" if error.args else ""
+            raise ValueError(f"must be {self.allowed}{or_none}, not {given!r}{why}") from None
 
 
 def _whole(given: object) -> int:
@@ -272,16 +273,19 @@ def framing_of(text: str) -> Any:
         if rest:
             return None
         raise ValueError(f"framing must be one of {', '.join(known)}, or MODULE:NAME, not {text!r}")
-    kinds = {field.name: field.type for field in dataclasses.fields(known[name]) if field.init}
+    fields = {field.name: field for field in dataclasses.fields(known[name]) if field.init}
     arguments = {}
     for part in rest.split(",") if rest else ():
         key, _, value = part.partition("=")
-        if key not in kinds:
-            raise ValueError(f"framing {name!r} has no {key!r}; it has {', '.join(kinds)}")
+        if key not in fields:
+            raise ValueError(f"framing {name!r} has no {key!r}; it has {', '.join(fields)}")
         try:
-            arguments[key] = _argument(kinds[key], value)
+            arguments[key] = _argument(fields[key].type, value)
         except ValueError:
             raise ValueError(f"framing {name!r}: {key} cannot be {value!r}") from None
+    for key, field in fields.items():
+        if field.default is dataclasses.MISSING and key not in arguments:
+            raise ValueError(f"framing {name!r} needs {key}, as in {name}:{key}=16")
     try:
         return known[name](**arguments)
     except (TypeError, ValueError) as error:
@@ -293,7 +297,7 @@ def _argument(kind: object, text: str) -> Any:
         return _whole(text)
     if kind is bool:
         return _switch(text)
-    if kind is bytes:  # with the escapes of Python: \r\n, \0, \x2c
+    if kind is bytes:  # with the escapes of Python: \\r\\n, \\0, \\x2c
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1")
     return text
 

@@ -6,6 +6,7 @@ Protocols: sd_listen_fds(3) and sd_notify(3). Without systemd all of this does n
 import _socket
 import os
 from collections.abc import MutableMapping
+from contextlib import closing
 from time import clock_gettime_ns
 from typing import Final
 
@@ -29,21 +30,17 @@ class Notifier:
 
     Args:
         environ: is asked for ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC``, which are not for children and are removed.
-
-    Resource handling: one socket, as long as this object lives.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         path = environ.pop("NOTIFY_SOCKET", "")
         mine = environ.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         period = environ.pop("WATCHDOG_USEC", "")
+        self._path = path if path.startswith(("/", "@")) else None
         #: seconds after which systemd gives up a service that does not call :meth:`alive`; None: it does not care
-        self.watchdog = int(period) / 1e6 if path and mine and period.isdecimal() and int(period) else None
-        self._socket: _socket.socket | None = None
-        if path.startswith(("/", "@")):
-            self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-            self._socket.setblocking(False)
-            self._path = "\0" + path[1:] if path[0] == "@" else path
+        self.watchdog: float | None = None
+        if self._path and mine and period.isdecimal() and int(period):
+            self.watchdog = int(period) / 1e6
 
     def ready(self) -> None:
         """It serves; also after a reload."""
@@ -62,8 +59,12 @@ class Notifier:
         self._tell("WATCHDOG=1")
 
     def _tell(self, message: str) -> None:
-        if self._socket is not None:
+        if self._path is None:
+            return
+        path = f"\0{self._path[1:]}" if self._path[0] == "@" else self._path
+        with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)) as speaking:
+            speaking.setblocking(False)
             try:
-                self._socket.sendto(message.encode(), self._path)
+                speaking.sendto(message.encode(), path)
             except OSError:
                 pass  # nobody listens any more, or not now: nothing here depends on it

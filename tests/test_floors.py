@@ -21,17 +21,23 @@ PACKAGE = Path(greensock.__file__).parent
 FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
-        *("address", "options", "writequeue", "handlers", "stats", "log"),
+        *("address", "options", "writequeue", "handlers", "stats", "log", "versions"),
         *("buffers", "decoders", "framing", "inbox", "sink", "pem"),
     ],
-    2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
+    2: [  # the wire
+        *("wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"),
+        *("patching", "drivers"),
+    ],
     3: [  # one connection
         *("shared", "link", "sending", "closing", "events"),
-        *("handshaking", "receiving", "waiting", "reading", "session", "encryption", "sock"),
+        *("handshaking", "receiving", "waiting", "reading", "session", "encryption"),
+        *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: [  # around
-        *("group", "lifecycle"),
+        *("group", "lifecycle", "doctor"),
+        *("legacy_threads", "legacy_listening", "legacy_serving"),
+        *("legacy_socketserver", "legacy"),
         *("native", "stacks", "settings", "config", "app", "trial", "hot"),
         *("systemd", "signals", "watchdog", "monitor", "report", "service"),
     ],
