@@ -1,74 +1,71 @@
-"""Serve examples/echo.py, drive it with loadtests/echo.py, and print what both sides saw in one table.
+"""Serve what a load test is made for, drive it with that test, and print in one table what both sides counted.
 
-    python loadtests/demo.py [--seconds 10] [--users 50]
+    python loadtests/demo.py [echo|pipeline|push|connect_storm|tls|slow_reader] [--seconds 10] [--users 50]
 
-The exit status is 0 only if at least one reply came, every one was right, and the server left with 0.
+With ``--ui`` locust's web UI is left open instead, with the server's numbers in its tab ``Server``, until an interrupt.
+
+The exit status is 0 only if messages came and went, none failed, and both sides counted the same.
 """
 
 import argparse
 import json
 import math
-import signal
+import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import monotonic
 from typing import Any
 
 import gevent
-import locust.stats
-from locust.env import Environment
-from locust.runners import LocalRunner
-from locust.util.load_locustfile import load_locustfile
 from rich.console import Console
 from rich.table import Table
 
-HERE = Path(__file__).resolve().parent
-SERVER = HERE.parent / "examples" / "echo.py"
-LOCUSTFILE = HERE / "echo.py"
+from greensock.loadstats import Endpoint
 
-#: Seconds for a user to finish the task it is in, and for the server to drain.
+HERE = Path(__file__).resolve().parent
+SERVICES = HERE / "_services.py"
+
+#: What each load test is made for.
+SCENARIOS = {
+    "echo": "Echo",
+    "pipeline": "Echo",
+    "push": "Chat",
+    "connect_storm": "Echo",
+    "tls": "Echo",
+    "slow_reader": "Bulk",
+}
+
+#: Seconds for users to finish the task they are in, and for the service to come and go.
 PATIENCE = 10
 
-
-@dataclass
-class Load:
-    """What the clients saw."""
-
-    messages: int
-    failures: int
-    messages_per_second: float
-    p50: float
-    p99: float
+CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -keyout key.pem -out cert.pem "
+    "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Drive an echo server with locust.")
-    parser.add_argument("--seconds", type=positive(float), default=10.0)
+    parser = argparse.ArgumentParser(description="Drive a service of greensock's with locust.")
+    parser.add_argument("scenario", nargs="?", choices=SCENARIOS, default="echo")
+    parser.add_argument("--seconds", type=positive(int), default=10)
     parser.add_argument("--users", type=positive(int), default=50)
+    parser.add_argument("--processes", type=positive(int), help="so many locust processes, and a master")
+    parser.add_argument("--ui", action="store_true", help="leave locust's web UI open")
     args = parser.parse_args()
 
-    # Python would raise KeyboardInterrupt in whichever greenlet runs: mostly a user, which would report it as its own.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        gevent.signal_handler(number, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
-
-    command = [sys.executable, str(SERVER), "127.0.0.1:0", "--stats"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with tempfile.TemporaryDirectory() as name:
         try:
-            url = address_of(server)
-            print(f"{SERVER.name} serves at {url}; {args.users} users for {args.seconds:g} s", flush=True)
-            load = drive(url, args.users, args.seconds)
-            counted = stop(server)
+            return run(args, Path(name))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
-        finally:
-            server.kill()  # nothing happens to one that has already left
-
-    show(load, counted)
-    return 0 if load.messages and not load.failures else 1
 
 
 def positive(number: type[float]) -> Callable[[str], float]:
@@ -86,93 +83,162 @@ def positive(number: type[float]) -> Callable[[str], float]:
     return parse
 
 
-def address_of(server: subprocess.Popen[str]) -> str:
-    """Wait until the server says where it listens."""
-    assert server.stdout
-    line = server.stdout.readline()
-    if not line.startswith("listening on "):
-        sys.exit(f"{SERVER.name} did not start; its exit status is {server.wait(PATIENCE)}")
-    return line.split()[-1]
+def run(args: argparse.Namespace, folder: Path) -> int:
+    secure = args.scenario == "tls"
+    if secure:
+        subprocess.run(shlex.split(CERTIFICATE), cwd=folder, check=True, capture_output=True)
+    stats = f"unix:{folder}/stats"
+    with serving(args.scenario, stats, folder) as url:
+        command = [
+            *(sys.executable, "-m", "locust", "-f", str(HERE / f"{args.scenario}.py")),
+            *("--users", str(args.users), "--spawn-rate", str(min(args.users, 100)), "--stop-timeout", str(PATIENCE)),
+            *("--host", url, "--gs-stats", stats),
+            *(("--ca", str(folder / "cert.pem")) if secure else ()),
+            *(("--processes", str(args.processes)) if args.processes else ()),
+        ]
+        print(f"{SCENARIOS[args.scenario]} of {SERVICES.name} serves at {url}", flush=True)
+        if args.ui:
+            return subprocess.run([*command, "--autostart"], check=False).returncode
+        print(f"{args.scenario}.py: {args.users} users for {args.seconds} s", flush=True)
+        status = drive(command, args.seconds, Endpoint(stats), folder)
+        load = Load.read(folder / "locust.json")
+        server = Endpoint(stats).fetch()[0]
+    show(args.scenario, load, server)
+    return status or (0 if load.sent and same(load, server) else 1)
 
 
-def drive(url: str, users: int, seconds: float) -> Load:
-    """Let *users* exchange messages for so many *seconds*, with a line of progress for each."""
-    locust.stats.bucket_response_time = fine_bucket  # type: ignore[assignment]
-    user_classes, _ = load_locustfile(str(LOCUSTFILE))
-    # With time to finish no exchange is cut in half, so that both sides count the same messages.
-    environment = Environment(user_classes=list(user_classes.values()), host=url, stop_timeout=PATIENCE)
-    runner = environment.create_local_runner()
-    started = perf_counter()
-    try:
-        runner.start(users, spawn_rate=min(users, 100))
-        report_progress(environment, runner, seconds)
-    finally:
-        runner.quit()
-    elapsed = perf_counter() - started
-    echo = exchanges(environment)
-    return Load(
-        messages=echo.num_requests - echo.num_failures,
-        failures=environment.stats.total.num_failures + len(runner.exceptions),
-        messages_per_second=echo.num_requests / elapsed,
-        p50=echo.get_response_time_percentile(0.50),
-        p99=echo.get_response_time_percentile(0.99),
-    )
+@contextmanager
+def serving(scenario: str, stats: str, folder: Path) -> Iterator[str]:
+    """A service of its own process; its url."""
+    secure = scenario == "tls"
+    command = [
+        *(sys.executable, "-m", "greensock", "serve", f"{SERVICES}:{SCENARIOS[scenario]}"),
+        *("--framing", "lines", "--stats", stats, "--bind", f"{'tls' if secure else 'tcp'}://127.0.0.1:0"),
+        *(("--tls-cert", f"{folder}/cert.pem", "--tls-key", f"{folder}/key.pem") if secure else ()),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout
+            line = service.stdout.readline()
+            if not line.startswith("listening on "):
+                sys.exit(f"the service did not start; its exit status is {service.wait(PATIENCE)}")
+            url = line.split()[-1]
+            yield url.replace("127.0.0.1", "localhost") if secure else url  # which is what the certificate is for
+            service.terminate()
+            if service.wait(PATIENCE) != 0:
+                sys.exit(f"the service left with exit status {service.returncode}")
+        finally:
+            service.kill()  # nothing happens to one that has already left
 
 
-def report_progress(environment: Environment, runner: LocalRunner, seconds: float) -> None:
-    started = last = perf_counter()
+def drive(command: list[str], seconds: int, service: Endpoint, folder: Path) -> int:
+    """Run locust for so many *seconds*, with a line of progress for each by the server's count; its exit status."""
+    log = folder / "locust.log"
+    options = ["--headless", "--only-summary", "--run-time", str(seconds), "--json-file", str(folder / "locust")]
+    with (
+        open(log, "w", encoding="utf-8") as file,
+        subprocess.Popen([*command, *options], stdout=file, stderr=subprocess.STDOUT) as locust,
+    ):
+        try:
+            report_progress(locust, service)
+        finally:
+            locust.terminate()
+    if locust.returncode:
+        print(log.read_text(encoding="utf-8"), file=sys.stderr)
+    return locust.returncode
+
+
+def report_progress(locust: subprocess.Popen[str], service: Endpoint) -> None:
+    began = last = monotonic()
     seen = 0
-    while (left := started + seconds - last) > 0:
-        gevent.sleep(min(1.0, left))
-        now = perf_counter()
-        done = exchanges(environment).num_requests
+    while locust.poll() is None:
+        gevent.sleep(1)
+        now = monotonic()
+        server = service.fetch()[0]
+        done = server["messages_read"]
         rate = (done - seen) / (now - last)
         last, seen = now, done
-        failures = environment.stats.total.num_failures
-        print(
-            f"{now - started:6.1f} s {runner.user_count:6,} users {rate:10,.0f} messages/s {failures:6,} failures",
-            flush=True,
-        )
+        connections = server["connections"]
+        print(f"{now - began:6.1f} s {connections:6,} connections {rate:10,.0f} messages/s", flush=True)
 
 
-def exchanges(environment: Environment) -> locust.stats.StatsEntry:
-    return environment.stats.get("echo", "TCP")  # afresh each time: a run that starts forgets its old entries
+# -- what both sides counted -----------------------------------------------------------------------------
 
 
-def fine_bucket(response_time: float) -> float:
-    """Keep hundredths of a millisecond while they matter; locust's own buckets are whole milliseconds."""
-    if response_time < 10:
-        return round(response_time, 2)
-    return round(response_time, 1) if response_time < 100 else round(response_time)
+@dataclass
+class Load:
+    """What the clients counted."""
+
+    rows: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> "Load":
+        return cls(json.loads(path.read_text(encoding="utf-8")))
+
+    @property
+    def failures(self) -> int:
+        return sum(row["num_failures"] for row in self.rows)
+
+    @property
+    def connections(self) -> int:
+        return sum(row["num_requests"] - row["num_failures"] for row in self.rows if row["name"].startswith("connect "))
+
+    @property
+    def sent(self) -> int:
+        """Messages to the server."""
+        return sum(row["num_requests"] for row in self.rows if row["method"] not in ("CONN", "DISC", "PUSH"))
+
+    @property
+    def received(self) -> int:
+        """Messages from the server: answers, and what nobody had asked for."""
+        mine = ("CONN", "DISC", "SEND")
+        return sum(row["num_requests"] - row["num_failures"] for row in self.rows if row["method"] not in mine)
+
+    @property
+    def seconds(self) -> float:
+        return max(row["last_request_timestamp"] for row in self.rows) - min(row["start_time"] for row in self.rows)
 
 
-def stop(server: subprocess.Popen[str]) -> dict[str, Any]:
-    """Drain the server and read what it has counted."""
-    server.terminate()
-    last_line, _ = server.communicate(timeout=PATIENCE)
-    if server.returncode != 0:
-        sys.exit(f"{SERVER.name} left with exit status {server.returncode}")
-    counted: dict[str, Any] = json.loads(last_line)
-    return counted
+def percentile(row: dict[str, Any], share: float) -> str:
+    """Of the response times of *row*, which locust keeps as a histogram; nothing if none is known."""
+    counts = Counter({float(time): count for time, count in row["response_times"].items()})
+    left = share * counts.total()
+    for time, count in sorted(counts.items()):
+        left -= count
+        if left <= 0:
+            return f"{time:.2f} ms"
+    return ""
 
 
-def show(load: Load, counted: dict[str, Any]) -> None:
-    same = "the same" if counted["messages_read"] == load.messages else "NOT THE SAME"
-    table = Table(title="greensock echo, 64-byte messages, each reply checked", min_width=60, show_header=False)
+def same(load: Load, server: dict[str, Any]) -> bool:
+    return (load.sent, load.received) == (server["messages_read"], server["messages_written"])
+
+
+def show(scenario: str, load: Load, server: dict[str, Any]) -> None:
+    table = Table(title=f"greensock and locust: {scenario}", min_width=70)
     table.add_column()
-    table.add_column(justify="right")
-    table.add_row("messages/s", f"{load.messages_per_second:,.0f}")
-    table.add_row("p50", f"{load.p50:.2f} ms")
-    table.add_row("p99", f"{load.p99:.2f} ms")
-    table.add_row("connections", f"{counted['accepted']:,}")
-    table.add_row("bytes buffered at the peak", f"{counted['buffered_peak']:,}")
-    table.add_row("drains", f"{counted['drains']:,}")
-    table.add_row("failures", f"{load.failures:,}", style="bold red" if load.failures else None)
+    for heading in ("number", "per second", "p50", "p99", "failures"):
+        table.add_column(heading, justify="right")
+    for row in load.rows:
+        rate = f"{row['num_requests'] / load.seconds:,.0f}" if load.seconds else ""
+        times = (percentile(row, 0.5), percentile(row, 0.99))
+        failures = f"{row['num_failures']:,}"
+        style = "bold red" if row["num_failures"] else None
+        table.add_row(f"{row['method']} {row['name']}", f"{row['num_requests']:,}", rate, *times, failures, style=style)
     table.add_section()
-    table.add_row("messages, by the server's count", f"{counted['messages_read']:,}")
-    table.add_row("messages, by the clients' count", f"{load.messages:,} ({same})")
-    table.caption = "One locust process sets this pace; make bench measures the server's own."
-    Console().print(table)
+    for text, clients, count in (
+        ("messages to the server", load.sent, server["messages_read"]),
+        ("messages from the server", load.received, server["messages_written"]),
+    ):
+        agrees = "the same" if clients == count else "NOT THE SAME"
+        table.add_row(f"{text}, by the clients' count", f"{clients:,}")
+        table.add_row(f"{text}, by its own ({agrees})", f"{count:,}")
+    table.add_row("connections", f"{server['accepted']:,}")
+    table.add_row("bytes buffered at the peak", f"{server['buffered_peak']:,}")
+    table.add_row("drains", f"{server['drains']:,}")
+    table.add_row("slow consumers", f"{server['slow_consumers']:,}")
+    table.caption = "The locust processes set this pace; make bench measures the server's own."
+    Console(width=None if sys.stdout.isatty() else max(100, int(os.environ.get("COLUMNS", 0)))).print(table)
 
 
 if __name__ == "__main__":
