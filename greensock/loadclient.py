@@ -78,9 +78,9 @@ class SocketClient(Connecting):
         request = self._ask(message, reply, self._limit(timeout))
         try:
             reply.wait()
-        except BaseException as error:
+        except BaseException as gave_up:
             request.owner = None
-            if isinstance(error, GreenletExit):
+            if isinstance(gave_up, GreenletExit):
                 self._abort(1)
             else:  # the test's own timeout
                 self._ledger.record_failure(self._kind, name, _since(request.began), TimeoutError("no reply in time"))
@@ -258,11 +258,11 @@ class SocketClient(Connecting):
         finally:
             if waiting in self._expected:
                 self._expected.remove(waiting)
-        error = result.exception if result.ready() else TimeoutError("no message in time")
+        error: Any = result.exception if result.ready() else TimeoutError("no message in time")
         if error is not None:
             self._ledger.record_failure(PUSH, name, _since(began), error)
             raise RequestFailed(str(error)) from error
-        message, arrived = result.get()
+        message, arrived = result.get()  # type: ignore[misc]
         self._ledger.record(PUSH, name, (arrived - began) * 1000, message)
         return message
 
@@ -319,7 +319,7 @@ class SocketClient(Connecting):
             except SocketClosed:
                 self._forget(talk)
 
-    def _recorder(self, name: str) -> Callable[[Request, float, Any, BaseException | None], None]:
+    def _recorder(self, name: str) -> Callable[[Request, float, Any, Exception | None], None]:
         """What records the replies of a stream."""
 
         def record(request: Request, arrived: float, message: Any, error: Any) -> None:

@@ -1,7 +1,7 @@
 """The connection of a user of locust's: made when it is needed, made again when it was lost, and ended in order.
 
-Each attempt, each handshake and each loss is a row of the statistics. An attempt that fails is no exception: whoever needs
-the connection waits, longer each time, and tries again.
+Each attempt, each handshake and each loss is in a row of the statistics. An attempt that fails is no exception: whoever
+needs the connection waits, longer each time, and tries again.
 """
 
 import dataclasses
@@ -200,7 +200,7 @@ class Connecting:
 
     # -- what happens to it --------------------------------------------------------------------------
 
-    def _lost(self, talk: Talk, error: BaseException | None) -> None:
+    def _lost(self, talk: Talk, error: Exception | None) -> None:
         """The connection has ended. Called by the event ``close``."""
         if talk.socket.bytes_read:
             self._attempts = 0

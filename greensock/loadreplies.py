@@ -54,7 +54,7 @@ class Reply(Waiter):
         super().__init__()
         self.under_way = 0
         self.message: Any = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         #: when it came or was given up (``perf_counter``)
         self.arrived = 0.0
 
@@ -64,7 +64,7 @@ class Reply(Waiter):
         self.arrived = arrived
         self._ask_to_wake()
 
-    def failed(self, error: BaseException, request: Request) -> None:
+    def failed(self, error: Exception, request: Request) -> None:
         """Called when it will not come."""
         self.error = error
         self.arrived = perf_counter()
@@ -85,8 +85,8 @@ class Replies(Waiter):
         #: requests without a reply so far
         self.under_way = 0
         #: of the first that failed
-        self.error: BaseException | None = None
-        self._came: list[tuple[Request, float, Any, BaseException | None]] = []
+        self.error: Exception | None = None
+        self._came: list[tuple[Request, float, Any, Exception | None]] = []
 
     def answered(self, message: Any, request: Request, arrived: float) -> None:
         """Called when one has come."""
@@ -94,14 +94,14 @@ class Replies(Waiter):
         if not self._asked:
             self._ask_to_wake()
 
-    def failed(self, error: BaseException, request: Request) -> None:
+    def failed(self, error: Exception, request: Request) -> None:
         """Called when one will not come."""
         self.error = self.error or error
         self._came.append((request, perf_counter(), None, error))
         self._ask_to_wake()
 
-    def take(self) -> list[tuple[Request, float, Any, BaseException | None]]:
-        """Block the current greenlet until there are some: what was asked, when the reply came, the reply, or why not."""
+    def take(self) -> list[tuple[Request, float, Any, Exception | None]]:
+        """Block the current greenlet until there are some: the request, when its reply came, the reply, or why not."""
         if not self._came:
             self._wait()
         came, self._came = self._came, []
@@ -122,7 +122,7 @@ class Scheduled:
 
     __slots__ = ("_change", "_record", "answers", "under_way")
 
-    def __init__(self, record: Callable[[Request, float, Any, BaseException | None], object]) -> None:
+    def __init__(self, record: Callable[[Request, float, Any, Exception | None], object]) -> None:
         self.under_way = 0
         self.answers = 0
         self._record: Callable[..., object] | None = record
@@ -132,11 +132,11 @@ class Scheduled:
         """Called when one has come."""
         self._over(request, arrived, message, None)
 
-    def failed(self, error: BaseException, request: Request) -> None:
+    def failed(self, error: Exception, request: Request) -> None:
         """Called when one will not come."""
         self._over(request, perf_counter(), None, error)
 
-    def _over(self, request: Request, arrived: float, message: Any, error: BaseException | None) -> None:
+    def _over(self, request: Request, arrived: float, message: Any, error: Exception | None) -> None:
         self.answers += error is None
         self._change.set()
         if self._record is not None:

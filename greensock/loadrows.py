@@ -49,7 +49,7 @@ class RequestFailed(RescheduleTask):
     """
 
 
-def loss(error: BaseException | None, reason: CloseReason | None) -> Exception:
+def loss(error: Exception | None, reason: CloseReason | None) -> Exception:
     """What those are told who wait for something on a connection that has ended.
 
     Args:
@@ -200,9 +200,10 @@ class Ledger:
         entry.num_requests = len(response_times)
         entry.num_reqs_per_sec[int(now)] = len(response_times)
         entry.last_request_timestamp = now
-        entry.total_response_time = sum(response_times)  # type: ignore[assignment]
-        entry.min_response_time = min(response_times)  # type: ignore[assignment]
-        entry.max_response_time = max(response_times)  # type: ignore[assignment]
+        times: Any = response_times  # which are floats, whatever locust calls them
+        entry.total_response_time = sum(times)
+        entry.min_response_time = min(times)
+        entry.max_response_time = max(times)
         entry.total_content_length = length
         bucket = locust.stats.bucket_response_time  # afresh: it may be replaced
         counts = entry.response_times
@@ -241,8 +242,8 @@ class Ledger:
 class Batch:
     """Successes of one row, which are added to the statistics together.
 
-    To tell them one by one costs more than a pipelined request itself. While nobody but locust's own statistics listens,
-    this does what a master does with what a worker has counted, ``StatsEntry.extend``; the outcome is the same.
+    To tell them one by one costs more than a pipelined request itself. While nobody but locust's own statistics
+    listens, this does what a master does with what a worker has counted (``StatsEntry.extend``), to the same effect.
     """
 
     __slots__ = ("_due", "_kind", "_ledger", "_name", "_waiting")

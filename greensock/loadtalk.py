@@ -1,8 +1,8 @@
 """One connection of a load test: which reply belongs to which request, when it came, and until when it may.
 
-It is driven by events and not read by a greenlet. So times are those of arrival, ten thousand users cost no greenlet beyond
-their own, a connection that is lost while nobody asks for anything is noticed, and an open loop needs no greenlet for each
-message that is under way.
+It is driven by events, where :class:`greensock.Exchange` has a greenlet that reads, and one for each call. So times
+are those of arrival, a user costs no greenlet beyond its own, an open loop needs none for each message under way, and a
+connection that is lost while nobody asks for anything is noticed.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ class Owner(Protocol):
     def answered(self, message: Any, request: "Request", arrived: float) -> object:
         """The reply to *request* arrived then (``perf_counter``)."""
 
-    def failed(self, error: BaseException, request: "Request") -> object:
+    def failed(self, error: Exception, request: "Request") -> object:
         """There will be none."""
 
 
@@ -48,7 +48,7 @@ class Request:
         self.deadline = deadline
         self.place = place
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """Tell the owner, if there is one, that there will be no reply."""
         owner, self.owner = self.owner, None
         if owner is not None:
@@ -81,7 +81,7 @@ class Talk:
         self,
         key_of: Callable[[Any], Hashable] | None,
         pushed: Callable[[Any, float], object],
-        lost: Callable[["Talk", BaseException | None], object],
+        lost: Callable[["Talk", Exception | None], object],
     ) -> None:
         self.socket: Socket[Any]
         self.ended = False
@@ -186,7 +186,7 @@ class Talk:
             owner.under_way -= 1
             owner.answered(message, request, arrived)
 
-    def closed(self, error: BaseException) -> None:
+    def closed(self, error: Exception) -> None:
         """Nothing can come any more: tell all who wait."""
         self._stop_timer()
         under_way = [*self._in_order, *self._by_key.values()]
@@ -225,16 +225,16 @@ class Talk:
 class _Events:
     """The handlers of every connection. ``socket.data`` is the :class:`Talk`."""
 
-    def open(self, socket: Socket[Any]) -> None:
+    def open(self, socket: Any) -> None:
         socket.data.socket = socket
 
-    def data(self, socket: Socket[Any], message: Any) -> None:
+    def data(self, socket: Any, message: Any) -> None:
         socket.data.came(message, perf_counter())
 
-    def error(self, socket: Socket[Any], error: BaseException) -> None:
+    def error(self, socket: Any, error: Exception) -> None:
         """What came is no message, and ``close`` tells: it follows."""
 
-    def close(self, socket: Socket[Any], error: BaseException | None) -> None:
+    def close(self, socket: Any, error: Exception | None) -> None:
         socket.data.lost(socket.data, error)
 
 

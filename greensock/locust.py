@@ -17,9 +17,9 @@
         def buy(self):
             self.client.exchange(b"apples", name="buy")
 
-A connection is made on first use and is made again when it was lost. Each connection, handshake, exchange and push is in a
-row of its own. To import this is to import locust, which monkey-patches unless LOCUST_SKIP_MONKEY_PATCH is set; greensock
-needs no patching, and patches nothing.
+A connection is made on first use, and made again when it was lost. Connections, handshakes, exchanges and pushes have
+rows of their own. To import this is to import locust, which monkey-patches unless LOCUST_SKIP_MONKEY_PATCH is set;
+greensock needs no patching, and patches nothing.
 """
 
 import logging
@@ -147,7 +147,8 @@ class SocketUser(locust.User):
     def json(cls) -> dict[str, Any]:
         """What can be changed of the class in locust's UI."""
         timeouts = {"connect_timeout": cls.connect_timeout, "response_timeout": cls.response_timeout}
-        return {**super().json(), **timeouts}
+        told: dict[str, Any] = super().json()  # type: ignore[no-untyped-call]
+        return {**told, **timeouts}
 
     def _target(self) -> Address:
         """The host, after a look at all that is said of how to connect."""
@@ -170,9 +171,9 @@ class SocketUser(locust.User):
 
 
 def fine_buckets() -> None:
-    """Count response times in hundredths of milliseconds below 10, where locust has whole ones, and tell them at the end.
+    """Count response times below 10 ms in hundredths, where locust has whole milliseconds, and tell them at the end.
 
-    For all users of the process, to be called at the top of a locustfile, so that it holds in workers and master.
+    For all users of the process. To be called at the top of a locustfile, so that it holds in workers and master.
     """
     if locust.stats.bucket_response_time is fine_bucket:
         return
@@ -196,8 +197,8 @@ def install(stats: str | None = None) -> None:
     """Watch a service of greensock's under load, and judge the test: to be called at the top of a locustfile.
 
     Adds to locust the options ``--gs-stats`` and ``--gs-check-…``; a tab ``Server`` in its web UI, with a table and
-    charts; with ``--csv`` the files ``…_server_history.csv`` and ``…_server.csv``; and a line at the end. In a distributed
-    test the master alone asks, and it stops only when its workers have told all that they counted.
+    charts; with ``--csv`` the files ``…_server_history.csv`` and ``…_server.csv``; and a line at the end. In a
+    distributed test the master alone asks, and it stops only when its workers have ended their users.
 
     Args:
         stats: where the service tells its numbers: what ``greensock serve --stats`` was given, or an http:// URL.

@@ -40,7 +40,7 @@ class Steps(LoadTestShape):
     use_common_options = True
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.marks: list[Mark] = []
         events.test_stopping.add_listener(self._stopping)
         events.quit.add_listener(self._report)
@@ -49,7 +49,8 @@ class Steps(LoadTestShape):
         """Called by locust every second: how many users there should be, and how many more of them each second."""
         assert self.runner is not None
         options: Any = self.runner.environment.parsed_options
-        step = int(self.get_run_time() / (options.run_time or 10 * STEPS) * STEPS)
+        elapsed: float = self.get_run_time()  # type: ignore[no-untyped-call]
+        step = int(elapsed / (options.run_time or 10 * STEPS) * STEPS)
         if step >= STEPS:
             return None
         if step >= len(self.marks):

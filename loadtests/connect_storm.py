@@ -5,7 +5,7 @@
 
 The row ``CONN connect tcp`` has how long connecting took. Each connection leaves a port of this machine unusable for a
 minute, unless the peer is on it too (tcp(7), tcp_tw_reuse): from one address there are some 28,000 of them a minute.
-"""
+"""  # noqa: E501
 
 from locust import constant, run_single_user, task
 

@@ -4,20 +4,14 @@
 
 With ``--ui`` locust's web UI is left open instead, with the server's numbers in its tab ``Server``, until an interrupt.
 
-The exit status is 0 only if messages came and went, none failed, and both sides counted the same.
+The exit status is 0 only if messages went and came, none failed, and both sides counted the same.
 """
 
 import argparse
 import json
-import math
-import os
-import shlex
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -27,10 +21,8 @@ import gevent
 from rich.console import Console
 from rich.table import Table
 
+from _serving import HERE, PATIENCE, positive, serving
 from greensock.loadstats import Endpoint
-
-HERE = Path(__file__).resolve().parent
-SERVICES = HERE / "_services.py"
 
 #: What each load test is made for.
 SCENARIOS = {
@@ -42,14 +34,6 @@ SCENARIOS = {
     "slow_reader": "Bulk",
 }
 
-#: Seconds for users to finish the task they are in, and for the service to come and go.
-PATIENCE = 10
-
-CERTIFICATE = (
-    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -keyout key.pem -out cert.pem "
-    "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-)
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Drive a service of greensock's with locust.")
@@ -58,48 +42,30 @@ def main() -> int:
     parser.add_argument("--users", type=positive(int), default=50)
     parser.add_argument("--processes", type=positive(int), help="so many locust processes, and a master")
     parser.add_argument("--ui", action="store_true", help="leave locust's web UI open")
+    parser.add_argument("--web-port", type=int, default=8089, help="where that is (default: %(default)s)")
     args = parser.parse_args()
-
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as folder:
         try:
-            return run(args, Path(name))
+            return run(args, Path(folder))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
 
 
-def positive(number: type[float]) -> Callable[[str], float]:
-    """An argument type: a *number* greater than 0."""
-
-    def parse(text: str) -> float:
-        try:
-            value = number(text)
-        except ValueError:
-            value = 0
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number greater than 0")
-        return value
-
-    return parse
-
-
 def run(args: argparse.Namespace, folder: Path) -> int:
-    secure = args.scenario == "tls"
-    if secure:
-        subprocess.run(shlex.split(CERTIFICATE), cwd=folder, check=True, capture_output=True)
     stats = f"unix:{folder}/stats"
-    with serving(args.scenario, stats, folder) as url:
+    certificate = folder if args.scenario == "tls" else None
+    with serving(SCENARIOS[args.scenario], stats, certificate=certificate) as url:
         command = [
             *(sys.executable, "-m", "locust", "-f", str(HERE / f"{args.scenario}.py")),
             *("--users", str(args.users), "--spawn-rate", str(min(args.users, 100)), "--stop-timeout", str(PATIENCE)),
             *("--host", url, "--gs-stats", stats),
-            *(("--ca", str(folder / "cert.pem")) if secure else ()),
+            *(("--ca", str(folder / "cert.pem")) if certificate else ()),
             *(("--processes", str(args.processes)) if args.processes else ()),
         ]
-        print(f"{SCENARIOS[args.scenario]} of {SERVICES.name} serves at {url}", flush=True)
+        print(f"{args.scenario}.py: {args.users} users of {url} for {args.seconds} s", flush=True)
         if args.ui:
-            return subprocess.run([*command, "--autostart"], check=False).returncode
-        print(f"{args.scenario}.py: {args.users} users for {args.seconds} s", flush=True)
+            return leave_open(command, args.web_port)
         status = drive(command, args.seconds, Endpoint(stats), folder)
         load = Load.read(folder / "locust.json")
         server = Endpoint(stats).fetch()[0]
@@ -107,28 +73,15 @@ def run(args: argparse.Namespace, folder: Path) -> int:
     return status or (0 if load.sent and same(load, server) else 1)
 
 
-@contextmanager
-def serving(scenario: str, stats: str, folder: Path) -> Iterator[str]:
-    """A service of its own process; its url."""
-    secure = scenario == "tls"
-    command = [
-        *(sys.executable, "-m", "greensock", "serve", f"{SERVICES}:{SCENARIOS[scenario]}"),
-        *("--framing", "lines", "--stats", stats, "--bind", f"{'tls' if secure else 'tcp'}://127.0.0.1:0"),
-        *(("--tls-cert", f"{folder}/cert.pem", "--tls-key", f"{folder}/key.pem") if secure else ()),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+def leave_open(command: list[str], port: int) -> int:
+    """Run locust with its web UI, and have it begin at once, until an interrupt."""
+    print(f"http://127.0.0.1:{port}/?tab=greensock has the server's numbers; interrupt to end", flush=True)
+    options = ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(port)]
+    with subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL) as locust:
         try:
-            assert service.stdout
-            line = service.stdout.readline()
-            if not line.startswith("listening on "):
-                sys.exit(f"the service did not start; its exit status is {service.wait(PATIENCE)}")
-            url = line.split()[-1]
-            yield url.replace("127.0.0.1", "localhost") if secure else url  # which is what the certificate is for
-            service.terminate()
-            if service.wait(PATIENCE) != 0:
-                sys.exit(f"the service left with exit status {service.returncode}")
+            return locust.wait()
         finally:
-            service.kill()  # nothing happens to one that has already left
+            locust.terminate()
 
 
 def drive(command: list[str], seconds: int, service: Endpoint, folder: Path) -> int:
@@ -137,7 +90,7 @@ def drive(command: list[str], seconds: int, service: Endpoint, folder: Path) -> 
     options = ["--headless", "--only-summary", "--run-time", str(seconds), "--json-file", str(folder / "locust")]
     with (
         open(log, "w", encoding="utf-8") as file,
-        subprocess.Popen([*command, *options], stdout=file, stderr=subprocess.STDOUT) as locust,
+        subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL, stdout=file, stderr=file) as locust,
     ):
         try:
             report_progress(locust, service)
@@ -148,16 +101,15 @@ def drive(command: list[str], seconds: int, service: Endpoint, folder: Path) -> 
     return locust.returncode
 
 
-def report_progress(locust: subprocess.Popen[str], service: Endpoint) -> None:
+def report_progress(locust: "subprocess.Popen[bytes]", service: Endpoint) -> None:
     began = last = monotonic()
     seen = 0
     while locust.poll() is None:
         gevent.sleep(1)
         now = monotonic()
         server = service.fetch()[0]
-        done = server["messages_read"]
-        rate = (done - seen) / (now - last)
-        last, seen = now, done
+        rate = (server["messages_read"] - seen) / (now - last)
+        last, seen = now, server["messages_read"]
         connections = server["connections"]
         print(f"{now - began:6.1f} s {connections:6,} connections {rate:10,.0f} messages/s", flush=True)
 
@@ -167,7 +119,7 @@ def report_progress(locust: subprocess.Popen[str], service: Endpoint) -> None:
 
 @dataclass
 class Load:
-    """What the clients counted."""
+    """What the clients counted: the rows of ``locust --json-file``."""
 
     rows: list[dict[str, Any]]
 
@@ -180,10 +132,6 @@ class Load:
         return sum(row["num_failures"] for row in self.rows)
 
     @property
-    def connections(self) -> int:
-        return sum(row["num_requests"] - row["num_failures"] for row in self.rows if row["name"].startswith("connect "))
-
-    @property
     def sent(self) -> int:
         """Messages to the server."""
         return sum(row["num_requests"] for row in self.rows if row["method"] not in ("CONN", "DISC", "PUSH"))
@@ -191,54 +139,62 @@ class Load:
     @property
     def received(self) -> int:
         """Messages from the server: answers, and what nobody had asked for."""
-        mine = ("CONN", "DISC", "SEND")
-        return sum(row["num_requests"] - row["num_failures"] for row in self.rows if row["method"] not in mine)
+        one_way = ("CONN", "DISC", "SEND")
+        return sum(row["num_requests"] - row["num_failures"] for row in self.rows if row["method"] not in one_way)
+
+    @property
+    def connected(self) -> int:
+        attempts = [row for row in self.rows if row["name"].startswith("connect ")]
+        return sum(row["num_requests"] - row["num_failures"] for row in attempts)
 
     @property
     def seconds(self) -> float:
-        return max(row["last_request_timestamp"] for row in self.rows) - min(row["start_time"] for row in self.rows)
-
-
-def percentile(row: dict[str, Any], share: float) -> str:
-    """Of the response times of *row*, which locust keeps as a histogram; nothing if none is known."""
-    counts = Counter({float(time): count for time, count in row["response_times"].items()})
-    left = share * counts.total()
-    for time, count in sorted(counts.items()):
-        left -= count
-        if left <= 0:
-            return f"{time:.2f} ms"
-    return ""
+        end = max((row["last_request_timestamp"] for row in self.rows), default=0.0)
+        return max(end - min((row["start_time"] for row in self.rows), default=0.0), 0.001)
 
 
 def same(load: Load, server: dict[str, Any]) -> bool:
     return (load.sent, load.received) == (server["messages_read"], server["messages_written"])
 
 
+def percentile(row: dict[str, Any], share: float) -> str:
+    """Of the response times of *row*, which locust keeps as a histogram."""
+    left = share * sum(row["response_times"].values())
+    for time, count in sorted((float(time), count) for time, count in row["response_times"].items()):
+        left -= count
+        if left <= 0:
+            return f"{time:.2f} ms"
+    return ""
+
+
 def show(scenario: str, load: Load, server: dict[str, Any]) -> None:
-    table = Table(title=f"greensock and locust: {scenario}", min_width=70)
-    table.add_column()
+    clients = Table(title=f"loadtests/{scenario}.py: what locust measured", min_width=78)
+    clients.add_column("")
     for heading in ("number", "per second", "p50", "p99", "failures"):
-        table.add_column(heading, justify="right")
+        clients.add_column(heading, justify="right")
     for row in load.rows:
-        rate = f"{row['num_requests'] / load.seconds:,.0f}" if load.seconds else ""
-        times = (percentile(row, 0.5), percentile(row, 0.99))
-        failures = f"{row['num_failures']:,}"
-        style = "bold red" if row["num_failures"] else None
-        table.add_row(f"{row['method']} {row['name']}", f"{row['num_requests']:,}", rate, *times, failures, style=style)
-    table.add_section()
-    for text, clients, count in (
+        clients.add_row(
+            f"{row['method']} {row['name']}",
+            f"{row['num_requests']:,}",
+            f"{row['num_requests'] / load.seconds:,.0f}",
+            percentile(row, 0.5),
+            percentile(row, 0.99),
+            f"{row['num_failures']:,}",
+            style="bold red" if row["num_failures"] else None,
+        )
+    clients.add_section()
+    for text, mine, its in (
         ("messages to the server", load.sent, server["messages_read"]),
         ("messages from the server", load.received, server["messages_written"]),
+        ("connections", load.connected, server["accepted"]),
     ):
-        agrees = "the same" if clients == count else "NOT THE SAME"
-        table.add_row(f"{text}, by the clients' count", f"{clients:,}")
-        table.add_row(f"{text}, by its own ({agrees})", f"{count:,}")
-    table.add_row("connections", f"{server['accepted']:,}")
-    table.add_row("bytes buffered at the peak", f"{server['buffered_peak']:,}")
-    table.add_row("drains", f"{server['drains']:,}")
-    table.add_row("slow consumers", f"{server['slow_consumers']:,}")
-    table.caption = "The locust processes set this pace; make bench measures the server's own."
-    Console(width=None if sys.stdout.isatty() else max(100, int(os.environ.get("COLUMNS", 0)))).print(table)
+        count = "counted the same" if mine == its else f"IT COUNTED {its:,}"
+        clients.add_row(text, f"{mine:,}", "", "", "", count, style=None if mine == its else "bold red")
+    clients.add_section()
+    for name in ("buffered_peak", "drains", "slow_consumers", "errors"):
+        clients.add_row(f"server: {name.replace('_', ' ')}", f"{server[name]:,}")
+    clients.caption = "The locust processes set this pace; make bench measures the server's own."
+    Console(width=None if sys.stdout.isatty() else 100).print(clients)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     greensock serve loadtests/_services.py:Chat --framing lines --stats 127.0.0.1:8081
     locust -f loadtests/push.py --headless -u 50 -r 50 -t 10 -s 5 -H tcp://127.0.0.1:8080 --gs-stats 127.0.0.1:8081
 
-Messages carry the time at which they were sent, so that the row ``PUSH said`` tells how long they were on their way. That
-is exact on one machine, and off by the difference of the clocks between two. The second runs against any service that
-sends each line to everybody.
+Messages carry the time at which they were sent, so that the row ``PUSH said`` tells how long they were on their way.
+That is exact on one machine, and off by the difference of the clocks between two. The second runs against any service
+that sends each line to everybody.
 """
 
 import time

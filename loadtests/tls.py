@@ -34,12 +34,12 @@ class TlsUser(SocketUser):
         self.client.close()
 
 
-@events.init_command_line_parser.add_listener
+@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def add_option(parser: Any) -> None:
     parser.add_argument("--ca", metavar="FILE", help="authorities to verify the service by, PEM")
 
 
-@events.init.add_listener
+@events.init.add_listener  # type: ignore[untyped-decorator]
 def read_authorities(environment: Any, **_: Any) -> None:
     if environment.parsed_options.ca:
         TlsUser.tls = TLS(ca=Path(environment.parsed_options.ca))
