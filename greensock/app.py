@@ -34,7 +34,7 @@ class AppError(Exception):
     """The program cannot be served. Its text is for people: what is wrong, and where.
 
     Attributes:
-        files: those that the failure went through.
+        files: those that the failure went through, and those that it missed.
     """
 
     def __init__(self, text: str, files: Iterable[str] = ()) -> None:
@@ -184,6 +184,9 @@ class App:
         files = {os.path.abspath(frame.filename) for frame in told.stack}
         if isinstance(error, SyntaxError) and error.filename:
             files.add(os.path.abspath(error.filename))
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            place = os.path.join(self.root, *error.name.split("."))
+            files.update((f"{place}.py", os.path.join(place, "__init__.py")))  # where it may be written
         text = "".join(told.format()).rstrip()
         if isinstance(error, ModuleNotFoundError) and f"{self._module}.".startswith(f"{error.name}."):
             text = f"{self.target}: there is no module {error.name!r}, neither in {self.root} nor on the module path"

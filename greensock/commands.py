@@ -1,8 +1,9 @@
 """The commands and what they take, by click. What they do is elsewhere, and imported when it is done."""
 
+import json
 import os
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,7 +13,15 @@ from .settings import SETTINGS, Setting
 
 
 class Command(click.Command):
-    """A command whose options are listed in sections."""
+    """A command whose options are listed in sections, and whose usage stands above every mistake in it."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Called by click, whose parser does not say of whose usage its errors are."""
+        try:
+            return super().parse_args(context, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or context
+            raise
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Called by click for the help."""
@@ -68,19 +77,23 @@ Examples:
 """
 
 
-def _serve(config: str | None, print_config: bool, **given: Any) -> None:
-    from .app import AppError
-
+def _settings(config: str | None, given: dict[str, Any]) -> Config:
+    """What was said here and elsewhere. A mistake in it is one of usage."""
     said = {name: value for name, value in given.items() if value not in (None, ())}
     try:
-        settings = Config.read(said, os.environ, config)
+        return Config.read(said, os.environ, config)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _serve(config: str | None, print_config: bool, **given: Any) -> None:
+    settings = _settings(config, given)
     if print_config:
         click.echo(settings.as_toml())
         return
     if settings["target"] is None:
-        raise click.UsageError("Missing argument 'TARGET', and there is none in greensock.toml or GREENSOCK_TARGET.")
+        raise click.UsageError("Missing argument 'TARGET'. There is none in greensock.toml or GREENSOCK_TARGET either.")
+    from .app import AppError
     from .service import Service
 
     try:
@@ -92,22 +105,79 @@ def _serve(config: str | None, print_config: bool, **given: Any) -> None:
     sys.exit(status)
 
 
+_TARGET: Final = click.Argument(["target"], required=False)
+_CONFIG: Final = click.Option(
+    ["--config"], metavar="FILE", help="Read this file. [default: greensock.toml, if there is one]"
+)
+
 greensock.add_command(
     Command(
         "serve",
         callback=_serve,
         params=[
-            click.Argument(["target"], required=False),
-            click.Option(
-                ["--config"], metavar="FILE", help="Read this file. [default: greensock.toml, if there is one]"
-            ),
+            _TARGET,
+            *(_option(setting) for setting in SETTINGS.values() if setting.name != "target" and not setting.secret),
+            _CONFIG,
             click.Option(
                 ["--print-config"], is_flag=True, help="Print all settings and where each came from, and end."
             ),
-            *(_option(setting) for setting in SETTINGS.values() if setting.name != "target" and not setting.secret),
         ],
         help=SERVE_HELP,
         short_help="Serve handlers of yours, and reload them while they serve.",
         epilog=SERVE_EXAMPLES,
+    )
+)
+
+
+DOCTOR_HELP = """Tell what would block all connections, or is known to be unsafe: code of before monkey-patching,
+drivers that block, versions with known holes.
+
+TARGET is imported as serve would do it. Without one there is less to look at. The status is 1 if there is anything
+worse than a note."""
+
+DOCTOR_EXAMPLES = """\b
+Examples:
+  greensock doctor shop.chat:Chat --patch
+  greensock doctor shop.chat:Chat --json | jq .findings
+"""
+
+
+def _doctor(config: str | None, as_json: bool, **given: Any) -> None:
+    settings = _settings(config, given)
+    from .app import App, AppError
+    from .doctor import doctor
+
+    if settings["target"] is not None:
+        try:
+            App(settings["target"]).load()
+        except AppError as error:
+            raise click.ClickException(str(error)) from None
+    report = doctor()
+    if as_json:
+        click.echo(json.dumps(report.as_dict(), indent=2))
+    else:
+        for line in str(report).splitlines():
+            word = line.partition(" ")[0]
+            click.echo(
+                click.style(word, fg=_COLOURS[word], bold=True) + line[len(word) :] if word in _COLOURS else line
+            )
+    sys.exit(0 if report.ok else 1)
+
+
+_COLOURS: Final = {"ERROR": "red", "WARNING": "yellow", "NOTE": "cyan"}
+
+greensock.add_command(
+    Command(
+        "doctor",
+        callback=_doctor,
+        params=[
+            _TARGET,
+            _option(SETTINGS["patch"]),
+            _CONFIG,
+            click.Option(["--json", "as_json"], is_flag=True, help="Print it as JSON."),
+        ],
+        help=DOCTOR_HELP,
+        short_help="Tell what would block all connections, or is known to be unsafe.",
+        epilog=DOCTOR_EXAMPLES,
     )
 )

@@ -101,7 +101,7 @@ class Encryption(Session):
         if self._flags & (SECURE | UPGRADING):
             raise ValueError("there is TLS on this connection already")
         unread = self._input
-        if unread is not None and unread.waiter is not None:
+        if self._waiter is not None:
             raise RuntimeError("another greenlet reads this socket now")
         if not self._writable or self._state is not OPEN or self._flags & (DEAD | EOF_READ):
             raise self._closed_error()

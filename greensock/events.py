@@ -88,6 +88,8 @@ class Events(Closing):
             self._open()
 
     def _open(self) -> None:
+        if self._shared.on_open is not None:
+            self._shared.on_open(self)
         self._opened_at = monotonic()
         self._counters.accepted += 1
         self._shared.sockets.add(self)

@@ -99,10 +99,10 @@ class Reloader:
 
 
 class Watcher:
-    """Calls *changed* in a greenlet when a Python file beside one of *files* is not what it was.
+    """Calls *changed* in a greenlet when one of *files* is not what it was.
 
     Args:
-        files: gives the files that matter now. Their directories are watched as a whole: new files count too.
+        files: gives those that matter now; some may not be there yet.
 
     Resource handling: a thread of the system and what it watches with, until :meth:`close`.
     """
@@ -116,7 +116,7 @@ class Watcher:
         self._loop = gevent.get_hub().loop
         self._closed = False
         self._seen = self._look()
-        native.start_thread(self._run, ())
+        native.start_thread(self._run)
 
     def close(self) -> None:
         """Watch no more."""
@@ -171,13 +171,10 @@ class Watcher:
     def _look(self) -> Signature:
         """What tells the state of each file from another one."""
         found = {}
-        for directory in self._directories():
+        for file in self._files():
             try:
-                with os.scandir(directory) as entries:
-                    for entry in entries:
-                        if entry.name.endswith(".py"):
-                            status = entry.stat()
-                            found[entry.path] = status.st_mtime_ns, status.st_size, status.st_ino
+                status = os.stat(file)
             except OSError:
-                pass  # it goes away just now
+                continue  # it is gone, or not there yet
+            found[file] = status.st_mtime_ns, status.st_size, status.st_ino
         return found

@@ -13,11 +13,13 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .legacy_gevent import StreamServer
 from .legacy_socketserver import ForkingMixIn, TCPServer, ThreadingMixIn, ThreadingTCPServer
 from .sock import Socket
 
 __all__ = [
     "ForkingMixIn",
+    "StreamServer",
     "TCPServer",
     "ThreadingMixIn",
     "ThreadingTCPServer",

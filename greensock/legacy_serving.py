@@ -7,6 +7,7 @@ import socketserver
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
+from time import monotonic
 from typing import Any, Final
 
 from gevent import GreenletExit
@@ -81,15 +82,17 @@ class Serving:
 
     def _await_one(self, arrivals: Arrivals, timeout: float | None) -> bool:
         """Wait until a connection has begun, or has failed to. False if there was none."""
-        taken = arrivals.taken
-        self._news.clear()
+        deadline = inf if timeout is None else monotonic() + timeout
+        before = arrivals.taken
         arrivals.want(1)
-        self._news.wait(timeout)
+        while arrivals.taken == before and (left := deadline - monotonic()) > 0:
+            self._news.clear()
+            self._news.wait(left if left < inf else None)
         arrivals.want(0)
         while arrivals.in_flight:
             self._news.clear()
             self._news.wait()
-        return arrivals.taken > taken
+        return arrivals.taken > before
 
     @contextmanager
     def _looping(self, *, curious: bool) -> Iterator[Arrivals]:

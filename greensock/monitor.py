@@ -69,15 +69,19 @@ class Monitor:
         self._servers = list(servers)
         self._more = more
         self._ready = ready
-        self.server = listen(
-            address,
-            {"data": self._requested, "error": lambda socket, error: None},  # what is no request has no answer
-            framing=Lines(b"\r\n\r\n", max_size=MAX_HEAD),
-            idle_timeout=TIMEOUT,
-            close_timeout=TIMEOUT,
-        )
-        self.server.unref()
         REGISTRY.register(self)
+        try:
+            self.server = listen(
+                address,
+                {"data": self._requested, "error": lambda socket, error: None},  # what is no request has no answer
+                framing=Lines(b"\r\n\r\n", max_size=MAX_HEAD),
+                idle_timeout=TIMEOUT,
+                close_timeout=TIMEOUT,
+            )
+        except BaseException:
+            REGISTRY.unregister(self)
+            raise
+        self.server.unref()
 
     def close(self) -> None:
         """Answer no more."""

@@ -75,18 +75,15 @@ class Service:
         config = self._config
         _raise_file_limit()
         signals = Signals(delay=config["drain_delay"], timeout=config["drain_timeout"])
-        if config["patch"]:
-            import gevent.monkey
-
-            gevent.monkey.patch_all()
         with ExitStack() as ending:
             self._notifier = Notifier(os.environ)
+            passed = take_sockets(os.environ)
             before = monotonic()
             app = App(config["target"])
             handlers = app.load()
             took = monotonic() - before
             self._set_up_logging()
-            self._listen(app, handlers, ending)
+            self._listen(app, handlers, passed, ending)
             self._reloader = Reloader(app, self._servers, patch=config["patch"], took=took)
             if config["hot"]:
                 ending.callback(Watcher(lambda: self._reloader.files, self._reloader.reload).close)
@@ -112,14 +109,13 @@ class Service:
         logger.setLevel(self._config["log_level"].upper())
         access.setLevel(logging.INFO if self._config["access_log"] else logging.WARNING)
 
-    def _listen(self, app: App, handlers: object, ending: ExitStack) -> None:
+    def _listen(self, app: App, handlers: object, passed: list[int], ending: ExitStack) -> None:
         options = self._config.listening()
         if self._config["framing"] is not None:
             options["framing"] = framing_of(self._config["framing"]) or _made(app.find(self._config["framing"]))
         data: dict[str, Any] = {}  # one for all, and never replaced
         tls = self._tls()
-        passed = [f"fd://{number}" for number in take_sockets(os.environ)]
-        for address in passed or self._config["bind"]:
+        for address in [f"fd://{number}" for number in passed] or self._config["bind"]:
             secure = {"tls": tls} if tls is not None and not address.lower().startswith(IN_CLEAR) else {}
             server = listen(address, handlers, data=data, **options, **secure)
             ending.callback(server.close)

@@ -148,7 +148,7 @@ class Setting:
     @property
     def flag(self) -> str:
         """What it is called on the command line."""
-        return "--" + self.name.replace("_", "-")
+        return "TARGET" if self.name == "target" else "--" + self.name.replace("_", "-")
 
 
 def is_path(target: str) -> bool:

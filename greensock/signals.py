@@ -56,8 +56,8 @@ class Signals:
         os.set_blocking(self._writer, False)
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         self._handlers_before = {number: signal.signal(number, _nothing) for number in TAKEN}
-        os.register_at_fork(after_in_child=self._stop_in_child)
-        native.start_thread(self._listen, ())
+        os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=self._stop_in_child)
+        native.start_thread(self._listen)
 
     def serve(self, *, drain: Callable[[float], object], end: Action, reload: Action, show: Action) -> None:
         """From now on there is something to drain.
@@ -84,6 +84,7 @@ class Signals:
         signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._reader)
         os.close(self._writer)
+        _let_through()
 
     # -- in the thread --------------------------------------------------------------------------------
 
@@ -110,10 +111,12 @@ class Signals:
     def _heard(self, number: int) -> None:
         if number == signal.SIGHUP and self._has_terminal and not os.isatty(2):
             number = signal.SIGTERM  # the terminal was closed: nobody asks for a reload
-        if number not in TAKEN or (number == signal.SIGHUP and not self._actions):
+        if number not in TAKEN:
             return
         if number in (signal.SIGTERM, signal.SIGINT):
             self._set_deadline(number)
+        if not self._actions:
+            return
         if number == signal.SIGUSR1:
             self._show_by = monotonic() + PATIENCE
         self._call(number)
@@ -153,3 +156,12 @@ class Signals:
 
 def _nothing(number: int, frame: object) -> None:
     """What the interpreter calls, after the pipe was written to."""
+
+
+def _hold_back() -> None:
+    """Before a fork: what is sent to the child must find it with handlers of its own."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
+
+
+def _let_through() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)

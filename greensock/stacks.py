@@ -47,7 +47,7 @@ def is_ours(frame: FrameType) -> bool:
 
 def is_users_file(file: str) -> bool:
     """Whether it is no library's, as far as its place tells."""
-    return not file.startswith((_OURS, _STDLIB, "<")) and not any(part in file for part in _PACKAGES)
+    return not file.startswith((_OURS, _STDLIB, "<frozen")) and not any(part in file for part in _PACKAGES)
 
 
 def is_users(frame: FrameType) -> bool:
@@ -61,7 +61,7 @@ def users(frames: Sequence[FrameType]) -> FrameType | None:
         if is_users(frame):
             return frame
     for frame in reversed(frames):
-        if not is_ours(frame) and not frame.f_code.co_filename.startswith("<"):
+        if not is_ours(frame) and not frame.f_code.co_filename.startswith("<frozen"):
             return frame
     return None
 

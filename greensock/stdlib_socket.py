@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from errno import EINVAL, ENOTCONN
-from socket import SHUT_RD, SHUT_RDWR, SHUT_WR, AddressFamily, SocketIO, SocketKind
+from socket import MSG_DONTWAIT, SHUT_RD, SHUT_RDWR, SHUT_WR, AddressFamily, SocketIO, SocketKind
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -119,6 +119,13 @@ class StdlibSocket(StdlibStream):
             if self._on_close is not None:
                 self._on_close()
 
+    def _hand_over(self) -> None:
+        """The connection goes on, in another object."""
+        self._closed = True
+        self._open = False
+        if self._on_close is not None:
+            self._on_close()
+
     def detach(self) -> int:
         """Give up the connection without closing it, and return its descriptor, which is the caller's from now on.
 
@@ -131,13 +138,10 @@ class StdlibSocket(StdlibStream):
         try:
             socket.flush(self._timeout)
         except SocketClosed as error:
-            raise failure(error) from error
-        self._closed = True
-        self._open = False
+            raise failure(error) from None
+        self._hand_over()
         descriptor = raw.give_away(socket)
         os.set_blocking(descriptor, self._timeout is None)
-        if self._on_close is not None:
-            self._on_close()
         return descriptor
 
     def __enter__(self) -> Self:
@@ -148,6 +152,11 @@ class StdlibSocket(StdlibStream):
     ) -> None:
         if not self._closed:
             self.close()
+
+    @property
+    def _sock(self) -> "Bare":
+        """What gevent's sockets have below them: its servers use it to close a connection, whatever files are open."""
+        return Bare(self)
 
     # -- settings ------------------------------------------------------------------------------------
 
@@ -211,10 +220,39 @@ class StdlibSocket(StdlibStream):
         return f"<{type(self).__name__}{' [closed]' * self._closed} of {self._socket!r}>"
 
 
+class Bare:
+    """As much of the socket below a gevent socket as others use: it does not wait, and it does not count files."""
+
+    def __init__(self, socket: StdlibSocket) -> None:
+        self._socket = socket
+
+    def recv(self, bufsize: int) -> bytes:
+        """What is there, without waiting."""
+        return self._socket.recv(bufsize, MSG_DONTWAIT)
+
+    def close(self) -> None:
+        """Close the connection, whatever files are open."""
+        self._socket._real_close()
+
+
 class StdlibTLS(StdlibSocket):
     """The same for an encrypted connection, with what :class:`ssl.SSLSocket` tells besides."""
 
-    __slots__ = ()
+    __slots__ = ("suppress_ragged_eofs",)
+
+    def __init__(self, socket: Encryption, on_close: Callable[[], object] | None = None) -> None:
+        super().__init__(socket, on_close)
+        #: whether a peer that has gone without a word of TLS is taken for one that has ended
+        self.suppress_ragged_eofs = True
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """See :meth:`StdlibSocket.recv`."""
+        try:
+            return super().recv(bufsize, flags)
+        except OSError:
+            if self._open and self.suppress_ragged_eofs and self._socket.close_reason is CloseReason.TRUNCATED:
+                return b""
+            raise
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         """The peer's certificate: see :meth:`Socket.peer_certificate`."""

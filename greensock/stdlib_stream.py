@@ -49,7 +49,7 @@ class StdlibStream:
         except TimeoutError:
             self._timed_out(flags)
         except SocketClosed as error:
-            raise failure(error) from error
+            raise failure(error) from None
 
     def _recv_with(self, flags: int, size: int) -> bytes:
         if flags & ~(_PEEK | _ALL | _NOW):
@@ -151,7 +151,7 @@ class StdlibStream:
         except TimeoutError:
             raise socket._as_own(TimeoutError("timed out")) from None
         except SocketClosed as error:
-            raise failure(error, EPIPE) from error
+            raise failure(error, EPIPE) from None
 
     def _send_now(self, chunk: bytes) -> int:
         """Of *chunk* what can be taken without waiting."""
@@ -179,7 +179,7 @@ class StdlibStream:
         socket._check_thread()
         if not socket._writable:
             error = socket._closed_error()
-            raise failure(error, EPIPE) from error
+            raise failure(error, EPIPE) from None
         return socket
 
     @staticmethod

@@ -148,7 +148,7 @@ def main(target: str, patch: bool, timeout: float) -> None:
         files = {frame.f_code.co_filename for frames in seen for frame in frames}
         say(f"{target}: its import has not ended after {timeout:g} s. It is at\n{where}", files)
 
-    native.start_thread(expire, ())
+    native.start_thread(expire)
     try:
         app = App(target)
         app.load()

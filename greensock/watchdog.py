@@ -10,14 +10,16 @@ the process. When the thread has not set that timer back, faulthandler's signal 
 is: it is C itself, and needs no lock.
 """
 
+import dataclasses
 import faulthandler
 import linecache
 import os
 import re
 import signal
 from collections.abc import Sequence
+from opcode import opname
 from time import monotonic
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Final
 
 import gevent
@@ -64,10 +66,11 @@ class Watchdog:
         self._thread = native.get_ident()
         self._answered = native.allocate_lock()
         self._answered.acquire()
+        self._answered_at = 0.0
         self._reported: set[tuple[str, int]] = set()
         self._closed = False
         self._alarm = Alarm() if hasattr(os, "memfd_create") else None
-        native.start_thread(self._run, ())
+        native.start_thread(self._run)
 
     def close(self) -> None:
         """Watch no more."""
@@ -86,16 +89,25 @@ class Watchdog:
         while not self._closed:
             asked = monotonic()
             try:
-                self._loop.run_callback_threadsafe(self._answered.release)
+                self._loop.run_callback_threadsafe(self._answer)
             except ValueError:  # by gevent: operation on destroyed loop
                 return
             if not self._wait(QUIET) and not self._look_closely(asked):
                 while not self._wait(PERIOD):
                     pass
-                self.blocks += 1
-                self.seconds += monotonic() - asked
+            self._count(self._answered_at - asked)
             native.sleep(PERIOD)
-            self._set_back()
+            self._count(self._set_back())  # in between nobody was asked
+
+    def _count(self, seconds: float) -> None:
+        if seconds >= BLOCKED:
+            self.blocks += 1
+            self.seconds += seconds
+
+    def _answer(self) -> None:
+        """In the loop: a sign of life."""
+        self._answered_at = monotonic()
+        self._answered.release()
 
     def _wait(self, seconds: float) -> bool:
         """Whether there is nothing to wait for any more: the loop has answered, or this is closed."""
@@ -112,38 +124,42 @@ class Watchdog:
                 return True
         found = culprit(looks)
         if found is not None:
-            frame, place = found
-            if self._is_new(place, (place[0], frame.f_lineno or 0)):
+            frame, line = found
+            file, function = frame.f_code.co_filename, frame.f_code.co_firstlineno
+            # Where one spins is seen by chance: whatever was reported of that function, this is it.
+            if self._is_new((file, line or function), also=(file, function)):
                 callers = stacks.of_frame(frame)[:-1]
                 called = [f"    called by {stacks.describe(caller)}\n" for caller in callers if stacks.is_users(caller)]
                 _write(f"greensock: the loop is blocked by {stacks.describe(frame)}\n{''.join(reversed(called))}")
         return False
 
-    def _is_new(self, *places: tuple[str, int]) -> bool:
-        """Whether none of *places*, which are one, was reported; now it is."""
-        known = not self._reported.isdisjoint(places)
-        self._reported.update(places)
+    def _is_new(self, place: tuple[str, int], also: tuple[str, int] | None = None) -> bool:
+        """Whether *place* was not reported; now it is, and what it is *also*."""
+        known = place in self._reported
+        self._reported |= {place, also or place}
         return not known
 
-    def _set_back(self) -> None:
-        """Tell the kernel that this thread lives; if it did not, for a while, see what had happened."""
+    def _set_back(self) -> float:
+        """Tell the kernel that this thread lives. For how many seconds it was kept from that, if by a lock."""
         if self._alarm is None:
-            return
-        stack, was_shown = self._alarm.set_back()
-        if stack:
-            file, line = next((place for place in stack if stacks.is_users_file(place[0])), stack[0])
-            if was_shown:
-                self._reported.add((file, line))
-                _write(_EXPLANATION)
-            elif self._is_new((file, line)):
-                text = linecache.getline(file, line).strip()
-                _write(f"greensock: the loop was blocked by {stacks.file_of(file)}:{line}: {text}\n{_EXPLANATION}")
+            return 0.0
+        kept = self._alarm.set_back()
+        if kept is None:
+            return 0.0
+        file, line = next((place for place in kept.stack if stacks.is_users_file(place[0])), kept.stack[0])
+        if kept.shown:
+            self._reported.add((file, line))
+            _write(_EXPLANATION)
+        elif self._is_new((file, line)):
+            text = linecache.getline(file, line).strip()
+            _write(f"greensock: the loop was blocked by {stacks.file_of(file)}:{line}: {text}\n{_EXPLANATION}")
+        return kept.seconds
 
 
-def culprit(looks: Sequence[Look]) -> tuple[FrameType, tuple[str, int]] | None:
-    """The call that was going on in all *looks*, and its place; None if it is nobody's in particular.
+def culprit(looks: Sequence[Look]) -> tuple[FrameType, int | None] | None:
+    """The call that was going on in all *looks*, and the line that it is at, or None for the line if it spins.
 
-    The place is a line, or the first one of a function that goes round in circles, which is wherever it is seen.
+    None if it is nobody's in particular.
     """
     common = []
     for same in zip(*looks, strict=False):
@@ -154,10 +170,24 @@ def culprit(looks: Sequence[Look]) -> tuple[FrameType, tuple[str, int]] | None:
     if frame is None:
         return None  # many short handlers, one after the other
     depth = next(index for index, same in enumerate(common) if same[0][0] is frame)
-    moves = len({instruction for _, instruction in common[depth]}) > 1
-    calls = {id(look[depth + 1][0]) if len(look) > depth + 1 else 0 for look in looks}
-    code = frame.f_code
-    return frame, (code.co_filename, code.co_firstlineno if moves or len(calls) > 1 else frame.f_lineno or 0)
+    instructions = {instruction for _, instruction in common[depth]}
+    called = {id(look[depth + 1][0]) if len(look) > depth + 1 else 0 for look in looks}
+    spins = len(instructions) > 1 or len(called) > 1 or _is_jump(frame.f_code, instructions.pop())
+    return frame, None if spins else frame.f_lineno
+
+
+def _is_jump(code: CodeType, instruction: int) -> bool:
+    """Whether it is one at which the interpreter lets another thread look on, without waiting for anything itself."""
+    return "JUMP" in opname[code.co_code[instruction]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kept:
+    """That the interpreter's lock was kept: where, innermost first, whether that was shown, and for how long."""
+
+    stack: list[tuple[str, int]]
+    shown: bool
+    seconds: float
 
 
 class Alarm:
@@ -169,24 +199,24 @@ class Alarm:
 
     def __init__(self) -> None:
         self._memory = os.memfd_create("greensock-watchdog")
-        self._set = monotonic()
         #: seconds until a stack is shown; 0 when one has been
         self._shown_after = SHOWN
         faulthandler.register(signal.SIGPROF, file=self._memory, all_threads=False)
         faulthandler.register(signal.SIGVTALRM, file=2, all_threads=False)
         self._start()
 
-    def set_back(self) -> tuple[list[tuple[str, int]], bool]:
-        """Begin to count again. What kept the lock meanwhile, innermost first, and whether that was shown."""
+    def set_back(self) -> Kept | None:
+        """Begin to count again. What kept the lock meanwhile, if it was kept."""
         text = "" if signal.getitimer(signal.ITIMER_PROF)[0] else self._read()
-        was_shown = bool(self._shown_after) and not signal.getitimer(signal.ITIMER_VIRTUAL)[0]
-        kept = monotonic() - self._set >= KEPT
-        if was_shown:
+        shown = bool(self._shown_after) and not signal.getitimer(signal.ITIMER_VIRTUAL)[0]
+        seconds = monotonic() - self._set
+        kept = seconds >= KEPT
+        if shown:
             # Else several threads have used up the time together, and none of them has kept the lock.
             self._shown_after = 0.0 if kept else self._shown_after * 4
         self._start()
-        frames = re.findall(r'^  File "(.+)", line (\d+) in ', text, re.MULTILINE) if kept else ()
-        return [(file, int(line)) for file, line in frames], was_shown
+        frames = re.findall(r'^  File "(.+)", line (\d+) in ', text, re.MULTILINE)
+        return Kept([(file, int(line)) for file, line in frames], shown, seconds) if kept and frames else None
 
     def _start(self) -> None:
         self._set = monotonic()

@@ -4,6 +4,7 @@ They run beside servers and clients in the process of the test, and so nothing h
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,8 +32,10 @@ def find(name: str) -> str | None:
 
 
 def needs(*names: str) -> pytest.MarkDecorator:
-    """A mark that skips a test where one of these programs is missing."""
+    """A mark that skips a test where one of these programs is missing, unless that is a fault of ``.ci/run``."""
     missing = [name for name in names if find(name) is None]
+    if missing and "CI" in os.environ:
+        raise RuntimeError(f"these have to be installed: {', '.join(missing)}")
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 

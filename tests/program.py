@@ -27,6 +27,7 @@ class Program:
         pass_fds: descriptors that it inherits.
         cwd: the directory that it starts in.
         env: variables of its environment, beside those of this one.
+        stderr: where its errors go, if not to :meth:`finish`.
     """
 
     def __init__(
@@ -36,13 +37,15 @@ class Program:
         pass_fds: tuple[int, ...] = (),
         cwd: Path = ROOT,
         env: Mapping[str, str] | None = None,
+        stderr: int = subprocess.PIPE,
     ) -> None:
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, "-u", *arguments],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             pass_fds=pass_fds,
             start_new_session=True,  # so that kill() ends a wrapper together with what it runs
             bufsize=0,  # so that line() reads no further than its line, and finish() gets the rest
@@ -66,8 +69,15 @@ class Program:
 
     def address(self) -> tuple[str, int]:
         """Where it listens, which it prints first."""
-        host, _, port = self.wait_for("listening on tcp://").removeprefix("listening on tcp://").rpartition(":")
+        host, _, port = self.wait_for("listening on ").partition("://")[2].rpartition(":")
         return host, int(port)
+
+    def certificate(self) -> str:
+        """The certificate that it prints, as PEM."""
+        lines = [self.wait_for("-----BEGIN CERTIFICATE-----")]
+        while lines[-1] != "-----END CERTIFICATE-----":
+            lines.append(self.line())
+        return "\n".join(lines)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -171,4 +181,13 @@ def example(no_leaks: None) -> Iterator[Launch]:
 
     yield start
     for program in programs:
+        program.kill()
+
+
+def run(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the command ``greensock`` to its end: status, output, and errors."""
+    program = Program("-m", "greensock", *arguments, cwd=cwd, env=env)
+    try:
+        return program.finish()
+    finally:
         program.kill()

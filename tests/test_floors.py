@@ -37,7 +37,7 @@ FLOORS = {
     5: [  # around
         *("group", "lifecycle", "doctor"),
         *("legacy_threads", "legacy_listening", "legacy_serving"),
-        *("legacy_socketserver", "legacy"),
+        *("legacy_socketserver", "legacy_gevent", "legacy"),
         *("native", "stacks", "settings", "config", "app", "trial", "hot"),
         *("systemd", "signals", "watchdog", "monitor", "report", "service"),
     ],

@@ -134,6 +134,20 @@ def test_what_is_broken_changes_nothing_and_is_told_once(
     assert (reloading.reloads, reloading.failures) == (1, 3)
 
 
+def test_a_module_that_is_missing_is_waited_for(app: App, serve: Serve) -> None:
+    server = serve(app.load())
+    reloading = reloader(app, server)
+    assert reloading.files == {os.path.abspath("service.py")}
+    write("import shop.helper\n" + ANSWERS.format("two"))
+    reloading.reload()
+    there = {os.path.abspath(f"shop{end}") for end in (".py", "/__init__.py")}
+    assert there < reloading.files
+    os.mkdir("shop")
+    write("", "shop/helper.py")
+    reloading.reload()
+    assert reloading.files == {os.path.abspath("service.py"), os.path.abspath("shop/helper.py")}
+
+
 def test_what_fails_only_in_this_process_changes_nothing_either(
     app: App, serve: Serve, dial: Dial, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,9 +231,18 @@ def test_a_change_of_a_file_is_told_once(watch: Callable[..., list[None]]) -> No
         wait_until(lambda count=count: len(changes) == count)  # type: ignore[misc]
     Path("notes.txt").write_text("no part of the program")
     os.utime("service.py", ns=(os.stat("service.py").st_atime_ns, os.stat("service.py").st_mtime_ns))
-    write("last", "other.py")
-    wait_until(lambda: len(changes) == 4, what="a new file beside it")
-    assert len(changes) == 4
+    write("no part of it", "other.py")
+    write("last")
+    wait_until(lambda: len(changes) == 4)
+
+
+def test_a_file_that_is_not_there_yet(watch: Callable[..., list[None]]) -> None:
+    changes = watch("service.py", "package/new.py")
+    write("1")
+    wait_until(lambda: len(changes) == 1)
+    os.mkdir("package")
+    write("1", "package/new.py")
+    wait_until(lambda: len(changes) == 2)
 
 
 def test_files_in_other_directories(watch: Callable[..., list[None]]) -> None:

@@ -28,7 +28,7 @@ def test_every_option_of_listen_is_a_setting_with_its_default(field: Any) -> Non
 def test_every_setting_says_what_it_is_in_a_sentence(setting: Any) -> None:
     assert setting.help[0].isupper()
     assert setting.help.endswith(".")
-    assert setting.flag == f"--{setting.name.replace('_', '-')}"
+    assert setting.flag == (f"--{setting.name.replace('_', '-')}" if setting.name != "target" else "TARGET")
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda setting: setting.name)
