@@ -121,6 +121,9 @@ class Engine:
 
     def __init__(self, hub: Any) -> None:
         _refuse_what_cannot_serve(hub)
+        if getattr(hub, _FORK_MARK, False):
+            hub.loop.reinit()  # gevent.fork has done so, os.fork has not; a second time does no harm
+            setattr(hub, _FORK_MARK, False)
         self.hub = hub
         self.loop = hub.loop
         self.thread = get_ident()
@@ -517,14 +520,14 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 _FORK_MARK: Final = "_greensock_carried_over_a_fork"
 _FORKED: Final = (
     "this gevent hub was carried over a fork, and its connections belong to the parent: "
-    "fork before the first use of gevent, or start a new process"
+    "fork before the first use of greensock, or start a new process"
 )
 
 
 def _after_fork_in_child() -> None:
     hub = get_hub_if_exists()
     if hub is not None:
-        setattr(hub, _FORK_MARK, True)
+        setattr(hub, _FORK_MARK, True)  # an engine that is made on it later begins with a loop of this process's own
     for engine in list(_engines):
         if engine.thread == get_ident():  # the loops of other threads do not run in the child
             engine._stop_in_child()
@@ -537,8 +540,6 @@ if hasattr(os, "register_at_fork"):
 def _refuse_what_cannot_serve(hub: Any) -> None:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise RuntimeError("greensock needs the GIL: greenlets of free-threaded Python crash (run with PYTHON_GIL=1)")
-    if getattr(hub, _FORK_MARK, False):
-        raise RuntimeError(_FORKED)
     if "libuv" in type(hub.loop).__module__:
         raise RuntimeError("greensock needs gevent's libev loop (GEVENT_LOOP=libev): libuv has no prepare watchers")
 
