@@ -105,7 +105,9 @@ def test_a_server_in_a_thread_as_many_programs_have_it(run: Launch, how: str) ->
         how,
         """
         for kind in (legacy.ThreadingTCPServer, legacy.TCPServer):
-            with kind(("127.0.0.1", 0), Upper) as server:
+            class Server(kind):
+                request_queue_size = 100
+            with Server(("127.0.0.1", 0), Upper) as server:
                 thread = threading.Thread(target=server.serve_forever)
                 thread.start()
                 all_at_once(server.server_address, 20, together=kind is legacy.ThreadingTCPServer)
