@@ -294,9 +294,9 @@ class Engine:
         """
         hub = self.hub
         socket._waiter = getcurrent()
-        if socket._waiter is hub:
-            socket._waiter = None
-            hub.switch()  # which says that it cannot
+        if getattr(socket._waiter, "switch_out", None) is not None:
+            self._wait_by_the_hub(socket)
+            return
         try:
             while True:
                 if self.current is socket:
@@ -304,13 +304,25 @@ class Engine:
                     if other is not None and other._waiter is not None and not other._flags & PENDING:
                         self.ready.popleft()
                         self.current = other
-                        switch(other._waiter)
+                        other._waiter.switch()
                     else:
                         self.current = None
                         switch(hub)
                 else:
                     switch(hub)
                 if self.current is socket:  # else it was somebody who has no business to
+                    return
+        finally:
+            socket._waiter = None
+
+    def _wait_by_the_hub(self, socket: Any) -> None:
+        """:meth:`wait` for a greenlet that wants to know when it is left, or for the hub, which says that it cannot."""
+        try:
+            while True:
+                if self.current is socket:
+                    self.current = None
+                self.hub.switch()
+                if self.current is socket:
                     return
         finally:
             socket._waiter = None

@@ -130,7 +130,8 @@ class StdlibSocket(StdlibStream):
         """Give up the connection without closing it, and return its descriptor, which is the caller's from now on.
 
         Waits until all that was written is sent. Afterwards greensock knows nothing of the connection: no timeout
-        watches it, no stop of a server ends it. How ``SSLContext.wrap_socket()`` takes a socket over.
+        watches it, no stop of a server ends it. ``SSLContext.wrap_socket()`` takes a socket over so. As one of gevent's
+        the descriptor does not block.
         """
         if not self._open:
             return -1
@@ -140,9 +141,7 @@ class StdlibSocket(StdlibStream):
         except SocketClosed as error:
             raise failure(error) from None
         self._hand_over()
-        descriptor = raw.give_away(socket)
-        os.set_blocking(descriptor, self._timeout is None)
-        return descriptor
+        return raw.give_away(socket)
 
     def __enter__(self) -> Self:
         return self

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import gevent
 import gevent.event
+import gevent.monkey
 import gevent.queue
 import gevent.socket
 import pytest
@@ -27,6 +28,10 @@ from greensock import legacy
 from greensock.testing import PATIENCE, Peer, wait_until
 
 LOOPBACK: Final = ("127.0.0.1", 0)
+
+
+#: These tests are also run in a program that is monkey-patched, where threads are greenlets.
+native_threads = pytest.mark.skipif(gevent.monkey.is_module_patched("threading"), reason="there are no threads")
 
 
 class World:
@@ -697,7 +702,7 @@ def test_small_writes_need_not_wait(world: World) -> None:
     assert all(options) and options
 
 
-def test_files_are_closed_at_the_end_and_the_last_bytes_arrive(world: World) -> None:
+def test_files_are_closed_at_the_end(world: World) -> None:
     files: list[Any] = []
 
     class Handler(socketserver.StreamRequestHandler):
@@ -705,17 +710,11 @@ def test_files_are_closed_at_the_end_and_the_last_bytes_arrive(world: World) -> 
 
         def handle(self) -> None:
             files.extend([self.rfile, self.wfile])
-            self.wfile.write(b"x" * 5_000_000)
+            self.wfile.write(b"x" * 1_000_000)
 
     server = world.module.ThreadingTCPServer(LOOPBACK, Handler)
     world.serve(server)
-    with Peer(server.server_address) as peer:
-        peer.send(b"never read")  # which makes the kernel reset a connection that is closed abruptly
-        if world.ours:
-            assert len(peer.read_to_end()) == 5_000_000
-        else:
-            with pytest.raises(ConnectionResetError):
-                peer.read_to_end()
+    assert len(ask(server, b"")) == 1_000_000
     wait_until(lambda: files and all(file.closed for file in files))
 
 
@@ -911,6 +910,20 @@ def test_a_file_that_was_left_open_holds_a_connection_until_the_server_closes(ou
     left[0].close()
 
 
+def test_the_last_bytes_arrive_though_not_all_was_read(ours: World) -> None:
+    """With socketserver the kernel resets the connection then, and the peer may lose the answer."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"x" * 5_000_000)
+
+    server = legacy.ThreadingTCPServer(LOOPBACK, Handler)
+    ours.serve(server)
+    with Peer(server.server_address) as peer:
+        peer.send(b"never read")
+        assert len(peer.read_to_end()) == 5_000_000
+
+
 def test_a_server_serves_once_at_a_time(ours: World) -> None:
     server = legacy.TCPServer(LOOPBACK, Echo)
     ours.serve(server)
@@ -952,6 +965,7 @@ def test_what_the_network_does_is_no_traceback(ours: World, capfd: pytest.Captur
     assert capfd.readouterr().err == ""
 
 
+@native_threads
 def test_a_thread_of_its_own_is_left_clean(no_leaks: None) -> None:
     """Nothing of a hub is left of the threads that have served."""
     descriptors = set(os.listdir("/proc/self/fd"))
@@ -968,6 +982,7 @@ def test_a_thread_of_its_own_is_left_clean(no_leaks: None) -> None:
     wait_until(lambda: set(os.listdir("/proc/self/fd")) == descriptors)
 
 
+@native_threads
 def test_daemons_of_a_thread_read_the_end_when_it_ends(no_leaks: None) -> None:
     read: list[bytes] = []
 
