@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
-from .state import BUSY, BY_HAND, CONTEXT, OVER, PENDING, TO_SETTLE
+from .state import BUSY, BY_HAND, CONTEXT, FOR_RUNNERS, NOT_SERVED, OVER, TO_SETTLE
 
 #: The identity of the OS thread, also where threading was monkey-patched.
 get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
@@ -49,9 +49,6 @@ HANDSHAKES_PER_TURN: Final = 5
 #: Parked runners up to this number are kept for good; more of them only as long as they are used.
 KEEP_PARKED: Final = 64
 
-
-#: With one of these a socket is not served by runners, save that a reader's may have events.
-NOT_SERVED: Final = BUSY | BY_HAND
 
 #: To a hub, without the question whether the current greenlet is one itself.
 switch: Final = greenlet.switch
@@ -247,7 +244,7 @@ class Engine:
                 while ready:
                     socket = ready[0]
                     flags = socket._flags
-                    if socket._running is not None or (flags & BY_HAND and not flags & PENDING):
+                    if socket._running is not None or (flags & BY_HAND and not flags & FOR_RUNNERS):
                         ready.popleft()
                         if socket._waiter is not None:
                             self.resume(socket)
@@ -301,7 +298,7 @@ class Engine:
             while True:
                 if self.current is socket:
                     other = self.ready[0] if self._turning and self.ready else None
-                    if other is not None and other._waiter is not None and not other._flags & PENDING:
+                    if other is not None and other._waiter is not None and not other._flags & FOR_RUNNERS:
                         self.ready.popleft()
                         self.current = other
                         other._waiter.switch()
@@ -363,7 +360,7 @@ class Engine:
             while ready:
                 socket: Any = ready.popleft()
                 flags = socket._flags
-                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)):
+                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & FOR_RUNNERS)):
                     ready.appendleft(socket)  # not for this runner: turn() finds the one for it
                     break
                 self.current = socket
