@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
-from .state import BUSY, BY_HAND, CONTEXT, FOR_RUNNERS, NOT_SERVED, OVER
+from .state import BUSY, BY_HAND, CONTEXT, FOR_RUNNERS, NOT_SERVED, OVER, TO_SETTLE
 
 #: The identity of the OS thread, also where threading was monkey-patched.
 get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
@@ -118,6 +118,9 @@ class Engine:
 
     def __init__(self, hub: Any) -> None:
         _refuse_what_cannot_serve(hub)
+        if getattr(hub, _FORK_MARK, False):
+            hub.loop.reinit()  # gevent.fork has done so, os.fork has not; a second time does no harm
+            setattr(hub, _FORK_MARK, False)
         self.hub = hub
         self.loop = hub.loop
         self.thread = get_ident()
@@ -288,9 +291,9 @@ class Engine:
         """
         hub = self.hub
         socket._waiter = getcurrent()
-        if socket._waiter is hub:
-            socket._waiter = None
-            hub.switch()  # which says that it cannot
+        if getattr(socket._waiter, "switch_out", None) is not None:
+            self._wait_by_the_hub(socket)
+            return
         try:
             while True:
                 if self.current is socket:
@@ -298,13 +301,25 @@ class Engine:
                     if other is not None and other._waiter is not None and not other._flags & FOR_RUNNERS:
                         self.ready.popleft()
                         self.current = other
-                        switch(other._waiter)
+                        other._waiter.switch()
                     else:
                         self.current = None
                         switch(hub)
                 else:
                     switch(hub)
                 if self.current is socket:  # else it was somebody who has no business to
+                    return
+        finally:
+            socket._waiter = None
+
+    def _wait_by_the_hub(self, socket: Any) -> None:
+        """:meth:`wait` for a greenlet that wants to know when it is left, or for the hub, which says that it cannot."""
+        try:
+            while True:
+                if self.current is socket:
+                    self.current = None
+                self.hub.switch()
+                if self.current is socket:
                     return
         finally:
             socket._waiter = None
@@ -369,7 +384,7 @@ class Engine:
                         socket._settle()
                     break
                 self.current = None
-                if socket._flags:
+                if socket._flags & TO_SETTLE:
                     socket._settle()
                 if getrefcount(me) != baseline or getweakrefcount(me) or attributes or mine is not None:
                     if mine is not None:
@@ -504,19 +519,24 @@ class Engine:
             watching._stop_in_child()
 
 
+def has_hub() -> bool:
+    """Whether this thread has a hub. To ask gevent for it would make one."""
+    return get_hub_if_exists() is not None
+
+
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
 _FORK_MARK: Final = "_greensock_carried_over_a_fork"
 _FORKED: Final = (
     "this gevent hub was carried over a fork, and its connections belong to the parent: "
-    "fork before the first use of gevent, or start a new process"
+    "fork before the first use of greensock, or start a new process"
 )
 
 
 def _after_fork_in_child() -> None:
     hub = get_hub_if_exists()
     if hub is not None:
-        setattr(hub, _FORK_MARK, True)
+        setattr(hub, _FORK_MARK, True)  # an engine that is made on it later begins with a loop of this process's own
     for engine in list(_engines):
         if engine.thread == get_ident():  # the loops of other threads do not run in the child
             engine._stop_in_child()
@@ -529,8 +549,6 @@ if hasattr(os, "register_at_fork"):
 def _refuse_what_cannot_serve(hub: Any) -> None:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise RuntimeError("greensock needs the GIL: greenlets of free-threaded Python crash (run with PYTHON_GIL=1)")
-    if getattr(hub, _FORK_MARK, False):
-        raise RuntimeError(_FORKED)
     if "libuv" in type(hub.loop).__module__:
         raise RuntimeError("greensock needs gevent's libev loop (GEVENT_LOOP=libev): libuv has no prepare watchers")
 

@@ -60,6 +60,10 @@ class Inbox:
         """All there is."""
         return self._cut(len(self.chunk))
 
+    def peek(self, most: int) -> bytes:
+        """What :meth:`take` would give; nothing is taken."""
+        return bytes(memoryview(self.chunk)[self._start : self._start + most])
+
     def exactly(self, size: int) -> bytes | None:
         """The first *size* bytes, or None if there are not so many."""
         end = self._start + size

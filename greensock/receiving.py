@@ -83,8 +83,13 @@ class Receiving(Handshaking):
     # -- what a runner does --------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        if self._flags & CAREFUL and self._serve_carefully():
-            return
+        careful = self._flags & CAREFUL
+        if careful:
+            if careful == SECURE:
+                self._serve_secure()
+                return
+            if self._serve_carefully():
+                return
         size = self._read_size
         try:
             data = self._wire.read(size)

@@ -253,28 +253,9 @@ class Secure(Plain):
 
         When that is less than all, the next call's *data* must begin with the rest: it may have been encrypted already.
         """
-        if self.backlog is not None or len(data) > WRITE_SIZE or not self.established:
-            return self.write_many([data])
-        return self._encrypt(data)
-
-    def write_many(self, buffers: Any) -> int:  # type: ignore[override]
-        """:meth:`write` for a list of buffers. Small ones share records."""
-        if not self.established:
-            raise BlockingIOError
-        taken = 0
-        if self.backlog is not None:
-            taken = self.push()
-            if self.backlog is not None:
-                return taken
-        for batch in _batches(buffers, taken):
-            sent = self._encrypt(batch)
-            taken += sent
-            if self.backlog is not None:
-                break
-        return taken
-
-    def _encrypt(self, data: Any) -> int:
         size = len(data)
+        if self.backlog is not None or size > WRITE_SIZE or not self.established:
+            return self.write_many([data])
         outgoing = self._buffers.outgoing
         try:
             self.tls.write(data)
@@ -291,6 +272,21 @@ class Secure(Plain):
         self.backlog = memoryview(cipher)[sent:]
         taken = size * sent // len(cipher)
         self._ahead = size - taken
+        return taken
+
+    def write_many(self, buffers: Any) -> int:  # type: ignore[override]
+        """:meth:`write` for a list of buffers. Small ones share records."""
+        if not self.established:
+            raise BlockingIOError
+        taken = 0
+        if self.backlog is not None:
+            taken = self.push()
+            if self.backlog is not None:
+                return taken
+        for batch in _batches(buffers, taken):
+            taken += self.write(batch)
+            if self.backlog is not None:
+                break
         return taken
 
     def push(self) -> int:
