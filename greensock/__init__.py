@@ -6,6 +6,7 @@ Importing this patches nothing.
 
 from . import framing
 from .client import connect
+from .doctor import doctor
 from .errors import FrameError, FrameTooLarge, IncompleteRead, SlowConsumer, SocketClosed, WriteQueueFull
 from .group import Group
 from .handlers import Handlers
@@ -37,6 +38,7 @@ __all__ = [
     "WriteQueueFull",
     "call_from_thread",
     "connect",
+    "doctor",
     "framing",
     "listen",
     "run",

@@ -8,6 +8,7 @@ from typing import Any, cast
 from gevent import Timeout
 from gevent.event import AsyncResult
 
+from . import log
 from . import tls as tls_options
 from .link import CLOSED
 from .sending import OPEN
@@ -100,7 +101,7 @@ class Encryption(Session):
         if self._flags & (SECURE | UPGRADING):
             raise ValueError("there is TLS on this connection already")
         unread = self._input
-        if unread is not None and unread.waiter is not None:
+        if self._waiter is not None:
             raise RuntimeError("another greenlet reads this socket now")
         if not self._writable or self._state is not OPEN or self._flags & (DEAD | EOF_READ):
             raise self._closed_error()
@@ -204,6 +205,7 @@ class Encryption(Session):
             setattr(error, "socket", self)  # noqa: B010 - as SocketClosed has: no fault of the handler that lets it out
         else:  # killed, or out of a Timeout of the caller's
             self._abort(CloseReason.LOCAL, None)
+        self._log(log.handshake_failed, self._peer(), self._error or error)
 
     def _upgraded(self) -> None:
         if not self._flags & BY_HAND and self._table.handshake is not None:

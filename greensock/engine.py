@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
-from .state import BUSY, CONTEXT, OVER
+from .state import BUSY, BY_HAND, CONTEXT, OVER, PENDING
 
 #: The identity of the OS thread, also where threading was monkey-patched.
 get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
@@ -50,6 +50,12 @@ HANDSHAKES_PER_TURN: Final = 5
 KEEP_PARKED: Final = 64
 
 
+#: With one of these a socket is not served by runners, save that a reader's may have events.
+NOT_SERVED: Final = BUSY | BY_HAND
+
+#: To a hub, without the question whether the current greenlet is one itself.
+switch: Final = greenlet.switch
+
 #: What a runner is told when it is to end.
 DISMISSED: Final = object()
 
@@ -63,6 +69,7 @@ class Served(Protocol):
     _flags: int  # anything that needs more than a plain read
     _running: Any  # the greenlet in which one of its handlers is blocked
     _own: Any  # the runner that belongs to this connection alone
+    _waiter: Any  # the greenlet that waits for its input, in blocking style
     _context: Any  # contextvars that its handlers have set
 
     def _serve(self) -> None:
@@ -70,6 +77,9 @@ class Served(Protocol):
 
     def _settle(self) -> None:
         """The handler has returned and flags are set: ask for what they need."""
+
+    def _left(self) -> None:
+        """The greenlet that waited for its input has gone on, and now waits again or blocks elsewhere."""
 
     def _send_late(self) -> None:
         """Send what has gathered, unless it is corked on purpose."""
@@ -233,10 +243,14 @@ class Engine:
             while True:
                 while ready:
                     socket = ready[0]
-                    if socket._running is not None:
-                        # Its handler is blocked; being level-triggered, it would be ready every turn.
+                    flags = socket._flags
+                    if socket._running is not None or (flags & BY_HAND and not flags & PENDING):
                         ready.popleft()
-                        socket._pause_watcher()
+                        if socket._waiter is not None:
+                            self.resume(socket)
+                        else:
+                            # Its handler is blocked; being level-triggered, it would be ready every turn.
+                            socket._pause_watcher()
                         continue
                     runner = socket._own
                     if runner is None or runner.dead:
@@ -259,6 +273,44 @@ class Engine:
                 self.wake()
             if len(self._parked) < self._least_parked:
                 self._least_parked = len(self._parked)
+
+    def resume(self, socket: Any) -> None:
+        """In the hub: let the greenlet that waits for *socket*'s input go on, and after it others that wait."""
+        self.current = socket
+        try:
+            socket._waiter.switch()
+        finally:
+            blocked, self.current = self.current, None
+            if blocked is not None:
+                blocked._left()
+
+    def wait(self, socket: Any) -> None:
+        """Block the calling greenlet until :meth:`resume` is called for *socket*, whose reader it is.
+
+        In a turn the next one that waits is switched to from here, without the way through the hub.
+        """
+        hub = self.hub
+        socket._waiter = getcurrent()
+        if socket._waiter is hub:
+            socket._waiter = None
+            hub.switch()  # which says that it cannot
+        try:
+            while True:
+                if self.current is socket:
+                    other = self.ready[0] if self._turning and self.ready else None
+                    if other is not None and other._waiter is not None and not other._flags & PENDING:
+                        self.ready.popleft()
+                        self.current = other
+                        switch(other._waiter)
+                    else:
+                        self.current = None
+                        switch(hub)
+                else:
+                    switch(hub)
+                if self.current is socket:  # else it was somebody who has no business to
+                    return
+        finally:
+            socket._waiter = None
 
     def _leave_behind(self, runner: greenlet) -> None:
         """The handler that *runner* runs has blocked: send what it wrote so far, and go on without it."""
@@ -296,10 +348,7 @@ class Engine:
             while ready:
                 socket: Any = ready.popleft()
                 flags = socket._flags
-                if flags & BUSY:
-                    socket._pause_watcher()
-                    continue
-                if socket._own is not owner:
+                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)):
                     ready.appendleft(socket)  # not for this runner: turn() finds the one for it
                     break
                 self.current = socket
@@ -456,6 +505,11 @@ class Engine:
         self.kept.clear()
         for watching in list(self.on_fork):
             watching._stop_in_child()
+
+
+def has_hub() -> bool:
+    """Whether this thread has a hub. To ask gevent for it would make one."""
+    return get_hub_if_exists() is not None
 
 
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()

@@ -83,8 +83,6 @@ class Handshaking(Events):
         self._emit("handshake", wire.authorized, wire.authorization_error)
         self._shared.handshaking.discard(self)
         if self._state is OPEN or self._state is ENDED:
-            if self._shared.on_open is not None:
-                self._shared.on_open()
             self._open()
         if self._queue.size and not self._corks:
             self._flush()

@@ -19,10 +19,11 @@ class Inbox:
     with it. A long beginning of something longer grows in one buffer.
     """
 
-    __slots__ = ("_data", "_searched", "_sought", "_start")
+    __slots__ = ("_searched", "_sought", "_start", "chunk")
 
     def __init__(self) -> None:
-        self._data: bytes | bytearray = b""
+        #: what they are in: empty if there are none
+        self.chunk: bytes | bytearray = b""
         self._start = 0  # before it all was read
         self._sought = b""  # what was looked for last,
         self._searched = 0  # and up to where it cannot begin
@@ -30,39 +31,43 @@ class Inbox:
     @property
     def size(self) -> int:
         """Bytes unread."""
-        return len(self._data) - self._start
+        return len(self.chunk) - self._start
 
     def put(self, data: bytes) -> None:
         """Add *data*, the next bytes of the stream."""
-        left = len(self._data) - self._start
+        left = len(self.chunk) - self._start
         if not left:
-            self._data = data
+            self.chunk = data
             self._start = self._searched = 0
             return
-        held = self._data
+        held = self.chunk
         if left <= len(data):
-            self._data = b"".join((memoryview(held)[self._start :], data))
+            self.chunk = b"".join((memoryview(held)[self._start :], data))
         elif isinstance(held, bytearray):
             del held[: self._start]
             held += data
         else:
-            self._data = bytearray(memoryview(held)[self._start :])
-            self._data += data
+            self.chunk = bytearray(memoryview(held)[self._start :])
+            self.chunk += data
         self._searched = max(0, self._searched - self._start)
         self._start = 0
 
     def take(self, most: int) -> bytes:
         """The first bytes, at most so many."""
-        return self._cut(min(self._start + most, len(self._data)))
+        return self._cut(min(self._start + most, len(self.chunk)))
 
     def take_all(self) -> bytes:
         """All there is."""
-        return self._cut(len(self._data))
+        return self._cut(len(self.chunk))
+
+    def peek(self, most: int) -> bytes:
+        """What :meth:`take` would give; nothing is taken."""
+        return bytes(memoryview(self.chunk)[self._start : self._start + most])
 
     def exactly(self, size: int) -> bytes | None:
         """The first *size* bytes, or None if there are not so many."""
         end = self._start + size
-        if end <= len(self._data):
+        if end <= len(self.chunk):
             return self._cut(end)
         self._forget_read()
         return None
@@ -73,9 +78,13 @@ class Inbox:
         Raises:
             FrameTooLarge: what comes before it is longer than *max_size*; nothing is taken.
         """
-        found = self._find(delimiter, self._start + max_size + len(delimiter))
+        start = self._start
+        begin = self._searched if self._sought == delimiter and self._searched > start else start
+        stop = start + max_size + len(delimiter)
+        found = self.chunk.find(delimiter, begin, stop)
         if found >= 0:
             return self._cut(found + len(delimiter))
+        self._not_found(delimiter, begin, stop)
         self._check_size(delimiter, max_size)
         return None
 
@@ -85,60 +94,53 @@ class Inbox:
         Raises:
             FrameTooLarge: it is longer than *max_size*; nothing is taken.
         """
-        start = self._start
-        if start == len(self._data):
-            return None
-        end = self._find(LINE_END, start + max_size + 2)
+        chunk, start = self.chunk, self._start
+        begin = self._searched if self._sought is LINE_END and self._searched > start else start
+        end = chunk.find(LINE_END, begin, start + max_size + 2)
         if end < 0:
+            self._not_found(LINE_END, begin, start + max_size + 2)
             self._check_size(b"\r\n", max_size)
             return None
-        data = self._data
         after = end + 1
-        if end > start and data[end - 1] == CARRIAGE_RETURN:
+        if end > start and chunk[end - 1] == CARRIAGE_RETURN:
             end -= 1
         if end - start > max_size:
             raise _too_large(max_size)
-        if after == len(data):
+        if after == len(chunk):
             self.clear()
         else:
             self._start = after
-        return data[start:end] if type(data) is bytes else bytes(memoryview(data)[start:end])
+        return chunk[start:end] if type(chunk) is bytes else bytes(memoryview(chunk)[start:end])
 
     def clear(self) -> None:
         """Forget all."""
-        self._data = b""
+        self.chunk = b""
         self._start = self._searched = 0
 
-    def _find(self, delimiter: bytes, stop: int) -> int:
-        """Where *delimiter* begins, if it ends before *stop*; else -1, and this is remembered."""
-        data, start = self._data, self._start
-        if delimiter == self._sought and self._searched > start:
-            start = self._searched
-        found = data.find(delimiter, start, stop)
-        if found < 0:
-            self._sought = delimiter
-            self._searched = max(start, min(stop, len(data)) - len(delimiter) + 1)
-            self._forget_read()
-        return found
+    def _not_found(self, delimiter: bytes, begin: int, stop: int) -> None:
+        """Remember that there is no *delimiter* between *begin* and *stop*."""
+        self._sought = delimiter
+        self._searched = max(begin, min(stop, len(self.chunk)) - len(delimiter) + 1)
+        self._forget_read()
 
     def _forget_read(self) -> None:
         """What was read of a chunk is not kept until more comes, if it is most of it."""
-        if self._start > len(self._data) >> 1:
+        if self._start > len(self.chunk) >> 1:
             self.put(b"")
 
     def _check_size(self, delimiter: bytes, max_size: int) -> None:
         """All bytes are before *delimiter*: whether they are too many, save for the beginning of it."""
         size = self.size
         if size > max_size:
-            tail = bytes(self._data[-len(delimiter) :])
+            tail = bytes(self.chunk[-len(delimiter) :])
             begun = next((n for n in range(len(delimiter) - 1, 0, -1) if tail.endswith(delimiter[:n])), 0)
             if size - begun > max_size:
                 raise _too_large(max_size)
 
     def _cut(self, end: int) -> bytes:
-        data, start = self._data, self._start
+        data, start = self.chunk, self._start
         if end == len(data):
-            self._data = b""
+            self.chunk = b""
             self._start = self._searched = 0
             if not start and type(data) is bytes:
                 return data

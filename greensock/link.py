@@ -13,7 +13,6 @@ from .engine import Engine, get_ident
 from .errors import SocketClosed
 from .shared import Shared
 from .state import (
-    BY_HAND,
     CLOCKED,
     DRAINED,
     GONE,
@@ -71,6 +70,7 @@ class Link:
         "_stamp",
         "_state",
         "_table",
+        "_waiter",
         "_waiters",
         "_wire",
         "_writable",
@@ -97,6 +97,7 @@ class Link:
         self._writer: Any = None  # made when the kernel first refuses bytes
         self._running: Any = None
         self._own: Any = None
+        self._waiter: Any = None
         self._context: Any = None
         self._stamp: float | None = None
         self._idle_timeout: float | None = None
@@ -180,7 +181,7 @@ class Link:
             self._stop_reading()
 
     def _stop_reading(self) -> None:
-        if not self._flags & (UPGRADING | BY_HAND):  # whose greenlet waits by the same watcher
+        if not self._flags & UPGRADING:  # whose greenlet waits by the same watcher
             self._reader.stop()
 
     def _watch_writing(self, callback: Callable[[], None]) -> None:

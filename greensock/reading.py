@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Self
 
 from .engine import get_ident
-from .errors import FrameError, IncompleteRead
+from .errors import FrameError, FrameTooLarge, IncompleteRead
 from .options import deadline_of
 from .receiving import Frames
 from .state import EOF_READ, FRAMED, UPGRADING, CloseReason
@@ -37,13 +37,15 @@ class Reading(Waiting):
             RuntimeError: the handlers of this socket take its input, another greenlet reads it now, or the
                 call is from another thread.
         """
-        data = self._check_reading()
+        data = self._input
+        if data is None or self._waiter is not None or self._frames is not None or get_ident() != self._engine.thread:
+            data = self._check_reading()
         if n < 1:
             if n < 0:
                 raise ValueError(f"cannot read {n} bytes")
             return b""
-        if not data.size:
-            chunk = self._receive(n, deadline_of(timeout), timeout)
+        if not data.chunk:
+            chunk = self._receive(n, None if timeout is None else deadline_of(timeout), timeout)
             if not chunk:
                 self._ended_cleanly()
             if len(chunk) <= n:
@@ -82,9 +84,13 @@ class Reading(Waiting):
             raise ValueError("delimiter must have a byte at least")
         _check_size(max_size)
         deadline = deadline_of(timeout)
-        while (found := data.until(delimiter, max_size)) is None:
-            if not self._fill(deadline, timeout):
-                raise self._cut_off(data, repr(delimiter))
+        try:
+            while (found := data.until(delimiter, max_size)) is None:
+                if not self._fill(deadline, timeout):
+                    raise self._cut_off(data, repr(delimiter))
+        except FrameTooLarge as error:
+            self._as_own(error)
+            raise
         return found
 
     def lines(self, max_size: int = MAX_SIZE, *, timeout: float | None = None) -> Iterator[bytes]:
@@ -178,7 +184,7 @@ class Reading(Waiting):
     def _check_reading(self) -> Input:
         """The input, if the caller may read bytes of it now."""
         data = self._input
-        if data is None or data.waiter is not None or get_ident() != self._engine.thread:
+        if data is None or self._waiter is not None or get_ident() != self._engine.thread:
             raise self._not_now()
         if self._frames is not None:
             raise RuntimeError("messages were read from this socket: its framing has the bytes, use read_message()")
@@ -187,7 +193,7 @@ class Reading(Waiting):
     def _check_messages(self) -> Input:
         """The input, if the caller may read messages of it now."""
         data = self._input
-        if data is None or data.waiter is not None or get_ident() != self._engine.thread:
+        if data is None or self._waiter is not None or get_ident() != self._engine.thread:
             raise self._not_now()
         if not self._flags & FRAMED:
             raise TypeError("read_message() and messages() need the option framing=, of listen() or connect()")
@@ -203,19 +209,20 @@ class Reading(Waiting):
 
     # -- filling the inbox ---------------------------------------------------------------------------
 
-    def _next_line(self, max_size: int, timeout: float | None) -> bytes | None:
-        data = self._check_reading()
-        line = data.line(max_size)
-        if line is None:
-            deadline = deadline_of(timeout)
-            while line is None:
-                if not self._fill(deadline, timeout):
-                    if data.size:
-                        raise self._cut_off(data, "the end of the line")
-                    self._ended_cleanly()
-                    return None
-                line = data.line(max_size)
-        return line
+    def _next_line(self, data: Input, max_size: int, timeout: float | None) -> bytes | None:
+        """The line that ends in what has not come yet; None at the end of the input."""
+        deadline = None if timeout is None else deadline_of(timeout)
+        while chunk := self._receive(READ_SIZE, deadline, timeout):
+            data.put(chunk)
+            line = data.line(max_size)
+            if line is not None:
+                return line
+        if not self._flags & EOF_READ:
+            data.clear()  # see _fill()
+        elif data.size:
+            raise self._cut_off(data, "the end of the line")
+        self._ended_cleanly()
+        return None
 
     def _fill(self, deadline: float | None, timeout: float | None) -> bool:
         """Receive more into the inbox. False at the end of the input."""
@@ -258,7 +265,22 @@ class LineIterator:
         return self
 
     def __next__(self) -> bytes:
-        line = self._socket._next_line(self._max_size, self._timeout)
+        socket = self._socket
+        data = socket._input
+        if (
+            data is None
+            or socket._waiter is not None
+            or socket._frames is not None
+            or get_ident() != socket._engine.thread
+        ):
+            data = socket._check_reading()
+        try:
+            line = data.line(self._max_size) if data.chunk else None
+            if line is None:
+                line = socket._next_line(data, self._max_size, self._timeout)
+        except FrameTooLarge as error:
+            socket._as_own(error)
+            raise
         if line is None:
             raise StopIteration
         return line

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
+from . import patching
 from . import tls as tls_options
 from .accepting import Acceptor
 from .draining import Draining
@@ -61,6 +62,7 @@ class Server(Draining, Acceptor):
 
     def start(self) -> None:
         """Bind, listen and accept; again, after ``stop``, if the server was given an address."""
+        patching.warn_when_late()
         super().start()
         self._shared.draining = False
         self._engine.kept.add(self)

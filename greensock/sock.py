@@ -10,6 +10,7 @@ from .handlers import HandlerTable
 from .link import CLOSED
 from .shared import Shared
 from .state import BY_HAND, OVER, TOLD_TO_STOP, UNREFERENCED, SocketState
+from .stdlib_socket import StdlibSocket, StdlibTLS
 from .wire import Plain
 
 T = TypeVar("T")
@@ -72,6 +73,14 @@ class Socket(Encryption, Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def as_stdlib(self) -> StdlibSocket:
+        """This connection as a ``socket.socket``, for code that was written for one. In blocking style only.
+
+        Each call gives a new object, with a timeout and files of its own; closing one of them closes the connection.
+        """
+        kind = StdlibTLS if self.encrypted else StdlibSocket
+        return kind(self)
 
     # -- users: what there is to know ----------------------------------------------------------------
 

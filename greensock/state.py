@@ -95,5 +95,11 @@ CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD | FRAMED | 
 #: With any of these it has to be asked whether the next message of a read may be delivered.
 UNDECIDED: Final = UNREADABLE | FIN_WANTED | FIN_SENT | DEAD
 
+#: With any of these a socket has to be seen to when its handler has returned or its reader waits.
+UNSETTLED: Final = PENDING | WAITING
+
 #: Of these a socket in blocking style has the first alone, as long as its input may go on.
 INPUT_ENDS: Final = BY_HAND | EOF_READ | GONE | TOLD_TO_STOP | OVER
+
+#: Likewise when no idle clock runs either.
+UNTIMED: Final = INPUT_ENDS | CLOCKED

@@ -25,7 +25,7 @@ from gevent.event import Event
 from greenlet import greenlet
 
 from .engine import Engine
-from .handlers import EVENTS
+from .handlers import EVENTS, NOT_IN_SESSIONS
 from .server import Server, listen
 
 #: Seconds after which a wait for something that should happen at once has failed. It is never waited out otherwise.
@@ -67,7 +67,8 @@ class Recorder:
 
     Args:
         behaviour: what to do in an event, after it was noted: a function with the event's arguments. An event
-            ``error`` is handled only if it is among them, since a handler for it changes what happens.
+            ``error`` is handled only if it is among them, since a handler for it changes what happens. With ``handle``
+            connections are sessions.
 
     Give :attr:`handlers` to ``listen``::
 
@@ -76,13 +77,15 @@ class Recorder:
     """
 
     def __init__(self, **behaviour: Callable[..., object]) -> None:
-        unknown = behaviour.keys() - set(EVENTS)
+        unknown = behaviour.keys() - {*EVENTS, "handle"}
         if unknown:
             raise TypeError(f"unknown events: {', '.join(sorted(unknown))}")
         #: all that happened: ``(event, socket, *arguments)``
         self.log: list[tuple[Any, ...]] = []
         self._behaviour = behaviour
-        self.handlers = {event: self._handler(event) for event in EVENTS if event != "error" or event in behaviour}
+        events = [event for event in EVENTS if "handle" not in behaviour or event not in NOT_IN_SESSIONS]
+        wanted = [event for event in (*events, "handle") if event in behaviour or event not in ("error", "handle")]
+        self.handlers = {event: self._handler(event) for event in wanted}
 
     def _handler(self, event: str) -> Callable[..., None]:
         def handle(socket: Any, *arguments: Any) -> None:

@@ -16,21 +16,29 @@ from .link import CLOSED
 from .receiving import Receiving
 from .sending import CLOSING, ENDED
 from .shared import Shared
-from .state import BY_HAND, CLOCKED, EOF_READ, FIN_SENT, FRAMED, INPUT_ENDS, PENDING, TOLD_TO_STOP, WAITING, CloseReason
+from .state import (
+    BY_HAND,
+    CLOCKED,
+    EOF_READ,
+    FIN_SENT,
+    FRAMED,
+    INPUT_ENDS,
+    TOLD_TO_STOP,
+    UNSETTLED,
+    UNTIMED,
+    CloseReason,
+)
 from .wire import READ_SIZE, SMALL_READ, Plain
 
 
 class Input(Inbox):
     """What one socket in blocking style has received, and who waits for more of it."""
 
-    __slots__ = ("allowance", "awake", "deadline", "due", "idled", "saved", "stamp", "timeout", "timer", "waiter")
+    __slots__ = ("allowance", "deadline", "due", "idled", "saved", "stamp", "timeout", "timer")
 
     def __init__(self) -> None:
         super().__init__()
-        #: the greenlet that waits, and whether it may go on
-        self.waiter: Any = None
-        self.awake = False
-        #: until when it waits, how long that is, and the timer for it, which is *due* then or before
+        #: until when somebody waits, how long that is, and the timer for it, which is *due* then or before
         self.deadline: float | None = None
         self.timeout: float | None = None
         self.timer: Any = None
@@ -75,9 +83,14 @@ class Waiting(Receiving):
         reader, wire = self._reader, self._wire
         while self._flags & INPUT_ENDS == BY_HAND:
             if not reader.active:
-                reader.start(self._readable)  # and read at once: there may be something already
+                reader.start(self._engine.ready.append, self)  # and read at once: there may be something already
             elif not wire.more:
-                self._wait(deadline, timeout)
+                if self._queue.size and not self._corks:
+                    self._flush()
+                if deadline is None and self._flags & UNTIMED == BY_HAND:
+                    self._engine.wait(self)
+                else:
+                    self._wait(deadline, timeout)
                 if self._flags & INPUT_ENDS != BY_HAND:
                     break
             size = self._read_size
@@ -85,9 +98,11 @@ class Waiting(Receiving):
                 size = most
             try:
                 data = wire.read(size)
-                if len(data) == SMALL_READ == size < most and wire.tls is None:
+                got = len(data)
+                if got == size == SMALL_READ < most and wire.tls is None:
                     self._read_size = READ_SIZE
                     data = self._rest_of(data, min(most, READ_SIZE))
+                    got = len(data)
             except BlockingIOError:
                 if wire.backlog is not None:
                     self._after_read()
@@ -99,15 +114,18 @@ class Waiting(Receiving):
                 break
             if wire.backlog is not None:
                 self._after_read()
-            if not data:
+            if not got:
                 self._input_ended()
                 break
-            if len(data) < SMALL_READ:
+            if got < SMALL_READ:
                 self._read_size = SMALL_READ
-            return self._received(data)
+            self.bytes_read += got
+            if not self._flags & FRAMED:
+                self._counters.messages_read += 1
+            return data
         return self._last_input(most)
 
-    def _received(self, data: bytes) -> bytes:
+    def _count(self, data: bytes) -> bytes:
         self.bytes_read += len(data)
         if not self._flags & FRAMED:
             self._counters.messages_read += 1
@@ -124,69 +142,44 @@ class Waiting(Receiving):
         return data
 
     def _wait(self, deadline: float | None, timeout: float | None) -> None:
-        """Send what was written, and block this greenlet until there may be news of the socket, or the time is over."""
-        if self._queue.size and not self._corks:
-            self._flush()
-            if self._flags & INPUT_ENDS != BY_HAND:
-                return
-        data = self._input
-        assert data is not None
-        data.deadline = deadline
+        """Block this greenlet until there may be news of the socket, or the time is over."""
+        if self._flags & INPUT_ENDS != BY_HAND:  # sending what was written has met the end
+            return
+        data: Any = self._input
         if deadline is not None:
             if monotonic() >= deadline:
                 return
+            data.deadline = deadline
             data.timeout = timeout
             self._set_timer(data, deadline)
         if self._flags & CLOCKED:
             self._stamp = monotonic() - (data.idled if self._stamp is data.stamp else 0.0)
-        hub = self._engine.hub
-        data.waiter = getcurrent()
         try:
-            while not data.awake:  # somebody else may switch to this greenlet, by mistake
-                hub.switch()
+            self._engine.wait(self)
         except BaseException:
             if self._stamp is not None:  # the idle clock stands still, and goes on with the next wait
                 data.stamp = self._stamp
                 data.idled = monotonic() - self._stamp
             raise
         finally:
-            data.waiter = None
-            data.awake = False
+            data.deadline = None
 
-    def _readable(self) -> None:
-        """The read watcher's callback, in the hub."""
-        data = self._input
-        assert data is not None
-        if data.waiter is None:
-            self._reader.stop()  # level-triggered, it would come again in each turn
-            return
-        try:
-            self._resume(data, None)
-        except BaseException:  # of a signal: gevent stops the watcher whose callback raises
-            self._engine.loop.run_callback(self._wake)
-            raise
+    def _left(self) -> None:
+        if self._queue.size and not self._corks:
+            self._flush()
+        if self._flags & UNSETTLED and self._running is None:
+            self._settle()
+
+    def _pause_watcher(self) -> None:
+        if self._flags & BY_HAND:
+            self._stop_reading()  # until somebody reads
+        else:
+            super()._pause_watcher()
 
     def _wake(self) -> None:
         """In the hub: have a waiting greenlet look again."""
-        if self._input is not None and self._input.waiter is not None:
-            self._resume(self._input, None)
-
-    def _resume(self, data: Input, error: BaseException | None) -> None:
-        """In the hub: let the waiting greenlet go on. What it writes is sent together when it waits again or blocks."""
-        engine = self._engine
-        try:
-            engine.current = self
-            if error is None:
-                data.awake = True
-                data.waiter.switch()
-            else:
-                data.waiter.throw(error)
-        finally:
-            engine.current = None
-            if self._queue.size and not self._corks:
-                self._flush()
-            if self._flags & (PENDING | WAITING) and self._running is None:
-                self._settle()
+        if self._waiter is not None:
+            self._engine.resume(self)
 
     def _set_timer(self, data: Input, deadline: float) -> None:
         """Have :meth:`_on_timer` called at the *deadline* or before; it is left running, for most waits are shorter."""
@@ -200,12 +193,12 @@ class Waiting(Receiving):
         data = self._input
         assert data is not None
         data.stop_timer()
-        if data.waiter is None or data.deadline is None:
+        if self._waiter is None or data.deadline is None:
             return
         if monotonic() < data.deadline:
             self._set_timer(data, data.deadline)
         else:
-            self._resume(data, self._timed_out(data.timeout))
+            self._waiter.throw(self._timed_out(data.timeout))
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return self._as_own(TimeoutError(f"no more input came in {timeout} s"))
@@ -250,7 +243,7 @@ class Waiting(Receiving):
             self._reading_failed(error)
             raise self._closed_error() from None
         data.allowance = data.allowance - len(chunk) if chunk else 0
-        return self._received(chunk) if chunk else b""
+        return self._count(chunk) if chunk else b""
 
     # -- what others do to the socket ----------------------------------------------------------------
 
@@ -267,7 +260,7 @@ class Waiting(Receiving):
         left = self._wire.getsockopt(SOL_SOCKET, SO_RCVBUF)
         try:
             while left > 0 and (chunk := self._wire.read(READ_SIZE)):
-                parts.append(self._received(chunk))
+                parts.append(self._count(chunk))
                 left -= len(chunk)
         except OSError:
             pass
@@ -293,7 +286,7 @@ class Waiting(Receiving):
         super()._stop()
 
     def _wake_later(self) -> None:
-        if self._input is not None and self._input.waiter is not None:
+        if self._waiter is not None:
             self._engine.loop.run_callback(self._wake)
 
     def _waits_for_room(self, broadcast: bool) -> bool:
@@ -302,14 +295,14 @@ class Waiting(Receiving):
         return super()._waits_for_room(broadcast)
 
     def _may_idle(self) -> bool:
-        return super()._may_idle() if self._input is None else self._input.waiter is not None
+        return super()._may_idle() if self._input is None else self._waiter is not None
 
     def _leave_to_parent(self) -> None:
         super()._leave_to_parent()
         if self._input is not None:
             self._input.stop_timer()
             self._flags &= ~BY_HAND
-            if self._input.waiter is not None:  # for ever
+            if self._waiter is not None:  # for ever
                 self._wire.close()
 
     # -- users ---------------------------------------------------------------------------------------

@@ -21,17 +21,27 @@ PACKAGE = Path(greensock.__file__).parent
 FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
-        *("address", "options", "writequeue", "handlers", "stats", "log"),
+        *("address", "options", "writequeue", "handlers", "stats", "log", "versions"),
         *("buffers", "decoders", "framing", "inbox", "sink", "pem"),
     ],
-    2: ["wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"],  # the wire
+    2: [  # the wire
+        *("wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"),
+        *("patching", "drivers"),
+    ],
     3: [  # one connection
         *("shared", "link", "sending", "closing", "events"),
-        *("handshaking", "receiving", "waiting", "reading", "session", "encryption", "sock"),
+        *("handshaking", "receiving", "waiting", "reading", "session", "encryption"),
+        *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
-    5: ["group", "lifecycle"],  # around
-    6: ["__init__", "testing"],  # doors
+    5: [  # around
+        *("group", "lifecycle", "doctor"),
+        *("legacy_threads", "legacy_listening", "legacy_serving"),
+        *("legacy_socketserver", "legacy_gevent", "legacy"),
+        *("native", "stacks", "settings", "config", "app", "trial", "hot"),
+        *("systemd", "signals", "watchdog", "monitor", "report", "service"),
+    ],
+    6: ["__init__", "testing", "commands", "cli", "__main__"],  # doors
 }
 
 #: May be named in annotations above their floor: what a handler is given is a socket.
@@ -44,7 +54,10 @@ IMPURE = {
 }
 
 #: What only some users need, or only those who develop greensock.
-NOT_NEEDED = {"asyncio", "click", "hypothesis", "locust", "psutil", "pytest", "rich", "ssl", "subprocess", "uvloop"}
+NOT_NEEDED = {
+    *("asyncio", "click", "hypothesis", "locust", "prometheus_client", "psutil", "pytest", "rich", "ssl", "subprocess"),
+    *("uvloop", "watchfiles"),
+}
 
 PLACE = {name: (floor, index) for floor, names in FLOORS.items() for index, name in enumerate(names)}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))

@@ -10,11 +10,12 @@ import gevent
 import pytest
 
 import greensock
+from authority import context_for, issued
 from connections import attempt, stream, turns
 from greensock import CloseReason
 from greensock.engine import HANDSHAKES_PER_TURN, Engine
 from greensock.testing import Dial, Recorder, Serve, wait_until
-from tls_peer import SecurePeer, authority, client_context, credentials, trust
+from tls_peer import HERE, SecurePeer, client_context, credentials, trust
 
 
 def secure(serve: Serve, recorder: Recorder, **options: Any) -> greensock.Server:
@@ -464,8 +465,7 @@ def test_no_verification_if_told_so(serve: Serve) -> None:
 
 
 def test_contexts_of_others_are_taken_as_they_are(serve: Serve) -> None:
-    there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert("localhost").configure_cert(there)
+    there = context_for(issued(*HERE), server=True)
     there.maximum_version = ssl.TLSVersion.TLSv1_2
     recorder = Recorder(data=lambda socket, data: socket.write(data))
     server = serve(recorder.handlers, tls=there)
@@ -478,8 +478,7 @@ def test_contexts_of_others_are_taken_as_they_are(serve: Serve) -> None:
 
 def test_a_context_whose_callback_blocks(serve: Serve) -> None:
     """It runs user code in the middle of a handshake, which must not get into other connections' bytes."""
-    there = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert("localhost").configure_cert(there)
+    there = context_for(issued(*HERE), server=True)
     seen = []
 
     def choose(tls: object, name: str | None, context: object) -> None:

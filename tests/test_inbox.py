@@ -140,7 +140,7 @@ def test_what_was_read_is_not_kept() -> None:
     inbox.put(bytes(100_000) + b"\nrest")
     assert len(inbox.line(100_000) or b"") == 100_000
     assert inbox.line(10) is None
-    assert len(inbox._data) == 4
+    assert len(inbox.chunk) == 4
 
 
 @pytest.mark.parametrize("name", ["exactly", "until", "line"])

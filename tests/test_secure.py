@@ -13,21 +13,16 @@ from connections import stream
 from greensock.secure import MAX_CONTROL, WRITE_SIZE, Buffers, Secure, encrypt
 from greensock.state import CloseReason
 from greensock.wire import READ_SIZE, Plain
-from tls_peer import authority, client_context
+from tls_peer import client_context, server_context
 
 
 class Endpoint:
     """What :func:`encrypt` needs of :mod:`greensock.tls`."""
 
-    def __init__(self, version: ssl.TLSVersion | None = None) -> None:
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority().issue_cert("localhost").configure_cert(self.context)
-        if version is not None:
-            self.context.minimum_version = self.context.maximum_version = version
-        self.private_bios = False
+    private_bios = False
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
-        return self.context.wrap_bio(incoming, outgoing, server_side=True)
+        return server_context().wrap_bio(incoming, outgoing, server_side=True)
 
 
 class Engine:

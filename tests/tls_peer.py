@@ -1,43 +1,37 @@
-"""Certificates for tests, made once for each run, and a peer that speaks TLS, for better or worse."""
+"""A peer that speaks TLS, for better or worse, and what it takes to be its server."""
 
 import ssl
 from functools import cache
 from typing import Any
 
-import trustme
-
+import authority
 from greensock.testing import Peer
 
-
-@cache
-def authority() -> trustme.CA:
-    """Who signs the certificates of these tests."""
-    return trustme.CA()
-
-
-@cache
-def certificate(*names: str) -> trustme.LeafCert:
-    """A certificate for *names*, by default for this machine."""
-    return authority().issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))
+#: What the certificates of these tests are for, unless they say otherwise.
+HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def credentials(*names: str) -> dict[str, Any]:
     """``key`` and ``cert`` for :class:`greensock.TLS`."""
-    leaf = certificate(*names)
-    chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
-    return {"key": leaf.private_key_pem.bytes().decode(), "cert": chain.decode()}
+    return authority.issued(*(names or HERE)).both
 
 
 def trust() -> dict[str, Any]:
     """``ca`` for :class:`greensock.TLS`, by which clients verify the servers of these tests."""
-    return {"ca": authority().cert_pem.bytes().decode()}
+    return {"ca": authority.trust()}
+
+
+@cache
+def server_context() -> ssl.SSLContext:
+    """A server by hand."""
+    return authority.context_for(authority.issued(*HERE), server=True)
 
 
 @cache
 def client_context() -> ssl.SSLContext:
-    """The same for peers."""
+    """A client by hand, which trusts the servers of these tests."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority().configure_trust(context)
+    authority.authority("ours").configure_trust(context)
     return context
 
 

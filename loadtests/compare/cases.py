@@ -25,10 +25,12 @@ class Peer:
 
 
 OURS = "greensock"
+SESSIONS = "greensock sessions"
 PEERS = {
     peer.name: peer
     for peer in (
         Peer(OURS, "peer_greensock.py", module="greensock"),
+        Peer(SESSIONS, "peer_greensock_sessions.py", module="greensock"),
         Peer("gevent", "peer_gevent.py", module="gevent"),
         Peer("asyncio", "peer_asyncio.py", module="asyncio"),
         Peer("asyncio streams", "peer_asyncio.py", ("--style", "streams"), module="asyncio"),
@@ -45,7 +47,7 @@ class Case:
     key: str
     title: str
     unit: str
-    peers: tuple[str, ...]
+    peers: tuple[str, ...]  # the first is greensock
     targets: dict[str, float]  # peer: the least ratio greensock / peer; of memory the greatest
     server: tuple[str, ...] = ("--mode", "echo")
     load: tuple[str, ...] = ()
@@ -55,6 +57,11 @@ class Case:
     per_cpu: bool = False  # of each second of the server's CPU time: where the load client would be the limit
     connections: int = 0  # not 0: the memory of so many is measured
     ceiling: float | None = None  # the most of it that greensock may need for one
+
+    @property
+    def ours(self) -> str:
+        """The peer that is compared with the others."""
+        return self.peers[0]
 
     @property
     def is_memory(self) -> bool:
@@ -81,7 +88,7 @@ CASES = {
             "echo",
             "echo, 64 bytes, 64 connections",
             "messages/s",
-            tuple(PEERS),
+            tuple(peer for peer in PEERS if peer != SESSIONS),
             {"uvloop": 0.92, "gevent": 1.7, "bun": 0.9},
             load=echo_load(64, 64),
         ),
@@ -172,6 +179,31 @@ CASES = {
             (OURS, "gevent", "uvloop", "bun"),
             {"bun": 0.8, "uvloop": 1.0},
             load=churn_load(),
+        ),
+        *(
+            Case(
+                f"{key}{'' if connections == 64 else '-1000'}",
+                f"{title} in blocking style, 64 bytes, {connections:,} connections",
+                "messages/s",
+                (SESSIONS, "gevent", "uvloop streams"),
+                {"uvloop streams": 1.3, "gevent": 1.5},
+                server=("--mode", mode),
+                load=(*echo_load(connections, 64), *more),
+            )
+            for key, title, mode, more in (
+                ("session", "echo", "echo", ()),
+                ("session-lines", "echo of lines", "lines", ("--frame", "line")),
+            )
+            for connections in (64, 1000)
+        ),
+        Case(
+            "session-memory",
+            f"memory for each idle session, {MEMORY_CONNECTIONS:,} connections",
+            "bytes",
+            (SESSIONS, "gevent", "uvloop streams"),
+            {"gevent": 1.0},
+            connections=MEMORY_CONNECTIONS,
+            load=("idle", "--connections", str(MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
         ),
         Case(
             "memory",

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cases import OURS, Case
+from cases import Case
 from measuring import RETRIES
 from results import DISTURBED, Result, Run
 
@@ -86,10 +86,10 @@ def row(result: Result, peer: str, notes: set[str]) -> list[str]:
     if runs[0].disturbed:
         figure += " ~"
         notes.add("~ disturbed in every round: compare µs each rather than the figures")
-    cells = [f"[bold]{peer}[/]" if peer == OURS else peer, figure, spread(values, "{:,.0f}".format)]
+    cells = [f"[bold]{peer}[/]" if peer == result.case.ours else peer, figure, spread(values, "{:,.0f}".format)]
     if not result.case.is_memory:
         cells += costs(result.case, runs, notes)
-    ratios = [] if peer == OURS else result.ratios(peer)
+    ratios = [] if peer == result.case.ours else result.ratios(peer)
     bounds = spread(ratios, "{:.2f}".format)
     cells.append(f"{statistics.median(ratios):.2f}" + (f" ({bounds})" if bounds else "") if ratios else "")
     cells.append(f"{target(result.case, peer)} {VERDICTS[result.verdict(peer)]}".strip())
@@ -114,7 +114,7 @@ VERDICTS = {True: "[green]met[/]", False: "[bold red]missed[/]", None: ""}
 
 
 def target(case: Case, peer: str) -> str:
-    if peer == OURS:
+    if peer == case.ours:
         return f"≤ {case.ceiling:,.0f}" if case.ceiling is not None else ""
     return f"{'≤' if case.is_memory else '≥'} {case.targets[peer]:.2f}" if peer in case.targets else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from cases import OURS, Case
+from cases import Case
 
 DISTURBED = 0.03  # a run is disturbed when other processes had one of its cores for a larger share of it
 
@@ -45,7 +45,7 @@ class Result:
 
     def ratios(self, peer: str) -> list[float]:
         """greensock / peer, each pair from the same round, so that slow drifts of the machine cancel out."""
-        rounds = zip(self.runs.get(OURS, ()), self.runs.get(peer, ()), strict=False)
+        rounds = zip(self.runs.get(self.case.ours, ()), self.runs.get(peer, ()), strict=False)
         pairs = [(ours, theirs) for ours, theirs in rounds if not (ours.failures or theirs.failures)]
         quiet = [(ours, theirs) for ours, theirs in pairs if not (ours.disturbed or theirs.disturbed)]
         return [ours.value / theirs.value for ours, theirs in quiet or pairs]
@@ -56,8 +56,8 @@ class Result:
 
     def verdict(self, peer: str) -> bool | None:
         """Was the target met that the table sets for this row?  None where it sets none, or nothing was measured."""
-        if peer == OURS:
-            values, ceiling = self.values(OURS), self.case.ceiling
+        if peer == self.case.ours:
+            values, ceiling = self.values(peer), self.case.ceiling
             return statistics.median(values) <= ceiling if values and ceiling is not None else None
         ratios, target = self.ratios(peer), self.case.targets.get(peer)
         if not ratios or target is None:
@@ -67,5 +67,5 @@ class Result:
 
     @property
     def targets_met(self) -> bool:
-        rows = [*self.case.targets, *((OURS,) if self.case.ceiling is not None else ())]
+        rows = [*self.case.targets, *((self.case.ours,) if self.case.ceiling is not None else ())]
         return all(self.verdict(peer) for peer in rows)
