@@ -126,6 +126,8 @@ class Engine:
         self.thread = get_ident()
         self.pid = os.getpid()
         self.ready: deque[Any] = deque()
+        #: puts a socket there: the callback of every read watcher, made once for all of them
+        self.on_readable: Callable[[Any], None] = self.ready.append
         #: sockets that other greenlets wrote to since the last turn
         self.dirty: deque[Any] = deque()
         #: the socket whose handler runs in this turn and has not blocked
