@@ -105,7 +105,7 @@ class Waiting(Receiving):
                     got = len(data)
             except BlockingIOError:
                 if wire.backlog is not None:
-                    self._after_read()
+                    self._push_words()
                 if deadline is not None and monotonic() >= deadline:
                     raise self._timed_out(timeout) from None
                 continue
@@ -113,7 +113,7 @@ class Waiting(Receiving):
                 self._reading_failed(error)
                 break
             if wire.backlog is not None:
-                self._after_read()
+                self._push_words()
             if not got:
                 self._input_ended()
                 break
