@@ -119,7 +119,7 @@ class Waiting(Receiving):
                     got = len(data)
             except BlockingIOError:
                 if wire.backlog is not None:
-                    self._after_read()
+                    self._push_words()
                 if deadline is not None and monotonic() >= deadline:
                     raise self._timed_out(timeout) from None
                 continue
@@ -127,7 +127,7 @@ class Waiting(Receiving):
                 self._reading_failed(error)
                 break
             if wire.backlog is not None:
-                self._after_read()
+                self._push_words()
             if not got:
                 self._input_ended()
                 break
