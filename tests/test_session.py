@@ -16,6 +16,7 @@ import pytest
 from gevent import GreenletExit
 from gevent.event import Event
 from gevent.local import local
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 import greensock
@@ -153,6 +154,48 @@ def test_with_tls(serve: Serve) -> None:
         assert peer.exchange(b"one\n") == b"ONE\n"
     recorder.wait_for("close")
     assert recorder.events == ["handshake", "open", "handle", "close"]
+
+
+def test_beside_events_in_the_same_turns(serve: Serve) -> None:
+    """Sessions and event sockets that are ready together: each goes on where it was."""
+    events = serve({"data": lambda socket, data: socket.write(data.upper())})
+    sessions = serve(shout)
+
+    def talk(server: greensock.Server, number: int) -> None:
+        with Peer(server.address) as peer:
+            for turn in range(20):
+                words = b"%d %d words\n" % (number, turn)
+                peer.send(words)
+                assert peer.read_exactly(len(words)) == words.upper()
+
+    talking = [gevent.spawn(talk, server, number) for number in range(20) for server in (events, sessions)]
+    gevent.joinall(talking, timeout=PATIENCE, raise_error=True)
+    assert all(greenlet.ready() for greenlet in talking)
+
+
+def test_a_handler_of_events_may_read_a_client(serve: Serve, dial: Dial) -> None:
+    """Its runner is what waits for the client's input, and is left behind like that of any handler that blocks."""
+    upstream = serve(shout)
+    client = greensock.connect(upstream.address)
+    lock = BoundedSemaphore()
+
+    def data(socket: AnySocket, line: bytes) -> None:
+        with lock:
+            socket.write("asking ")
+            client.write(line)
+            answer = client.read_until(b"\n")
+            client.write(b"again " + line)
+            socket.write(answer + client.read_until(b"\n"))
+
+    server = serve({"data": data})
+    peers = [dial(server) for _ in range(5)]
+    for turn in range(3):
+        for number, peer in enumerate(peers):
+            peer.send(b"%d.%d\n" % (number, turn))
+        for number, peer in enumerate(peers):
+            expected = b"asking %d.%d\nAGAIN %d.%d\n" % (number, turn, number, turn)
+            assert peer.read_exactly(len(expected)) == expected
+    client.close()
 
 
 def test_with_a_framing(serve: Serve, dial: Dial) -> None:
