@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import socket as sockets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,13 +32,18 @@ else:
     needs_redis = pytest.mark.usefixtures("no_leaks")
 
 
+def is_listening(path: Path) -> bool:
+    with sockets.socket(sockets.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of a Redis of this test alone."""
     path = tmp_path / "redis"
     command = ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        wait_until(path.exists)
+        wait_until(lambda: is_listening(path))
         yield f"unix:{path}"
         process.kill()
 

@@ -25,7 +25,7 @@ from greensock import CloseReason, FrameTooLarge, IncompleteRead, SocketClosed, 
 from greensock.framing import LengthPrefixed, Lines
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from program import Launch
-from tls_peer import SecurePeer, credentials
+from tls_peer import SecurePeer, credentials, trust
 
 PATIENCE = 10.0
 
@@ -130,8 +130,9 @@ def test_many_at_once_do_not_wait_for_each_other(serve: Serve, dial: Dial) -> No
     assert waiting.read_to_end() == b"done"
 
 
-def test_on_the_connecting_side(serve: Serve) -> None:
-    server = serve(shout)
+@pytest.mark.parametrize("secure", [False, True])
+def test_on_the_connecting_side(secure: bool, serve: Serve) -> None:
+    server = serve(shout, tls=credentials() if secure else None)
     heard: list[bytes] = []
 
     def handle(socket: AnySocket) -> None:
@@ -140,11 +141,11 @@ def test_on_the_connecting_side(serve: Serve) -> None:
         heard.append(socket.read_until(b"\n"))
 
     recorder = Recorder(handle=handle)
-    client = greensock.connect(server.address, recorder.handlers, data="mine")
-    assert recorder.events[0] == "open", "it has begun before connect() returns"
+    client = greensock.connect(server.address, recorder.handlers, data="mine", tls=trust() if secure else None)
+    assert "open" in recorder.events, "it has begun before connect() returns"
     recorder.wait_for("close")
     assert heard == [b"HELLO\n"] and client.closed
-    assert recorder.events == ["open", "handle", "close"]
+    assert recorder.events == [*["handshake"] * secure, "open", "handle", "close"]
 
 
 def test_with_tls(serve: Serve) -> None:
