@@ -64,12 +64,9 @@ def connect(
     where = _target(address)
     limit = seconds("timeout", timeout, optional=True)
     deadline = None if limit is None else monotonic() + limit
-    table = HandlerTable.of_nothing() if handlers is None else HandlerTable(handlers)
-    client = Client(table, Options.of({"tls": tls, **options}, connecting=True), where, server_hostname)
+    client = Client(handlers, Options.of({"tls": tls, **options}, connecting=True), where, server_hostname)
     socket = client.socket(where)
     socket.data = data
-    if handlers is None:
-        socket._read_by_hand()
     try:
         try:
             wire = dial(where, limit)
@@ -78,8 +75,8 @@ def connect(
             raise
         client.opened(socket, wire, deadline)
     except OSError as error:
-        if table.connect_error is not None:
-            table.connect_error(socket, error)
+        if client.connect_error is not None:
+            client.connect_error(socket, error)
         raise
     return socket
 
@@ -94,7 +91,10 @@ def _target(address: object) -> Address:
 class Client(Draining):
     """What one outgoing connection has instead of a server."""
 
-    def __init__(self, table: HandlerTable, options: Options, where: Address, hostname: str | None) -> None:
+    def __init__(self, handlers: object, options: Options, where: Address, hostname: str | None) -> None:
+        table = HandlerTable.of_nothing() if handlers is None else HandlerTable(handlers)
+        self.connect_error = table.connect_error
+        self._by_hand = handlers is None
         self._where = where
         self._engine = Engine.of_this_hub()
         hostname = hostname or where.host or None
@@ -110,7 +110,7 @@ class Client(Draining):
             hostname=hostname,
         )
         self._connecting = True
-        self._shaken = False
+        self._open = False
 
     def socket(self, where: Address) -> Socket[Any]:
         """A socket that is not connected yet."""
@@ -151,14 +151,14 @@ class Client(Draining):
 
     def _wait_for_handshake(self, socket: Socket[Any], deadline: float | None) -> None:
         self._changed = Event()
-        while not self._shaken and not socket.closed:
+        while not self._open and not socket.closed:
             self._changed.clear()
             left = None if deadline is None else deadline - monotonic()
             if not self._changed.wait(left) and left is not None:
                 where = self._where
                 error = TimeoutError(ETIMEDOUT, f"cannot connect to {where} in time: no TLS handshake so far")
                 socket._abort(CloseReason.TIMEOUT, error)
-        if not self._shaken:
+        if not self._open:
             raise self._defeat(socket)
 
     def _defeat(self, socket: Socket[Any]) -> OSError:
@@ -170,8 +170,10 @@ class Client(Draining):
         raised.strerror = f"cannot connect to {self._where}: {error.strerror or error}"
         return raised
 
-    def _on_open(self) -> None:
-        self._shaken = True
+    def _on_open(self, socket: Socket[Any]) -> None:
+        self._open = True
+        if self._by_hand:
+            socket._read_by_hand()
         self._on_change()
 
     def stop(self, timeout: float | None = None, *, close_active: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from gevent import Timeout
 from gevent.event import AsyncResult
 
+from . import log
 from . import tls as tls_options
 from .link import CLOSED
 from .sending import OPEN
@@ -204,6 +205,7 @@ class Encryption(Session):
             setattr(error, "socket", self)  # noqa: B010 - as SocketClosed has: no fault of the handler that lets it out
         else:  # killed, or out of a Timeout of the caller's
             self._abort(CloseReason.LOCAL, None)
+        self._log(log.handshake_failed, self._peer(), self._error or error)
 
     def _upgraded(self) -> None:
         if not self._flags & BY_HAND and self._table.handshake is not None:

@@ -88,6 +88,8 @@ class Events(Closing):
             self._open()
 
     def _open(self) -> None:
+        if self._shared.on_open is not None:
+            self._shared.on_open(self)
         self._opened_at = monotonic()
         self._counters.accepted += 1
         self._shared.sockets.add(self)
@@ -106,7 +108,7 @@ class Events(Closing):
         self._counters.refused += 1
         if self._flags & HANDSHAKING:
             self._counters.handshake_failures += 1
-            self._log(log.logger.debug, "TLS handshake with %s failed: %s", self._peer(), self._error)
+            self._log(log.handshake_failed, self._peer(), self._error)
         self._released()
 
     def _idle(self) -> None:

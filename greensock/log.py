@@ -1,7 +1,7 @@
 """What greensock says through :mod:`logging`: never more than a peer is worth.
 
 ``greensock``: handlers that raised, at ERROR, at most ten lines a second for each event and place;
-I/O failures at DEBUG. ``greensock.access``: one INFO line per finished connection.
+failures of TLS, framing and I/O at DEBUG. ``greensock.access``: one INFO line per finished connection.
 """
 
 import logging
@@ -39,6 +39,11 @@ def handler_failed(event: str, error: BaseException, peer: str) -> None:
         more,
         exc_info=(type(error), error, error.__traceback__),
     )
+
+
+def handshake_failed(peer: str, error: BaseException | None) -> None:
+    """One line for a TLS handshake that came to nothing."""
+    logger.debug("TLS handshake with %s failed: %s", peer, error)
 
 
 def connection_finished(peer: str, seconds: float, read: int, written: int, reason: str) -> None:

@@ -23,7 +23,7 @@ class Shared:
             two peers that both do it would never start again.
         on_gone: called after a socket's last event, and when one is no longer referenced, while ``watched`` is true or
             when no referenced socket is left.
-        on_open: called before ``open`` of a connection whose handshake is done.
+        on_open: called with each socket before its ``open``.
         tls: the side that this is in TLS, of :mod:`greensock.tls`, if connections begin with its handshake.
         hostname: whom a client means to talk to.
         spawn: gives each session its greenlet.
@@ -38,7 +38,7 @@ class Shared:
         owner: Any = None,
         stop_reading_when_over: bool,
         on_gone: Callable[[], None],
-        on_open: Callable[[], None] | None = None,
+        on_open: Callable[[Any], None] | None = None,
         tls: Any = None,
         hostname: str | None = None,
         spawn: Callable[[Callable[[], None]], Any] = gevent.spawn,

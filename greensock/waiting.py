@@ -88,7 +88,7 @@ class Waiting(Receiving):
                 if self._queue.size and not self._corks:
                     self._flush()
                 if deadline is None and self._flags & UNTIMED == BY_HAND:
-                    self._engine.wait(self)
+                    self._engine.wait(self)  # _wait(), without the call
                 else:
                     self._wait(deadline, timeout)
                 if self._flags & INPUT_ENDS != BY_HAND:
@@ -105,7 +105,7 @@ class Waiting(Receiving):
                     got = len(data)
             except BlockingIOError:
                 if wire.backlog is not None:
-                    self._after_read()
+                    self._push_words()
                 if deadline is not None and monotonic() >= deadline:
                     raise self._timed_out(timeout) from None
                 continue
@@ -113,7 +113,7 @@ class Waiting(Receiving):
                 self._reading_failed(error)
                 break
             if wire.backlog is not None:
-                self._after_read()
+                self._push_words()
             if not got:
                 self._input_ended()
                 break
@@ -142,7 +142,9 @@ class Waiting(Receiving):
         return data
 
     def _wait(self, deadline: float | None, timeout: float | None) -> None:
-        """Block this greenlet until there may be news of the socket, or the time is over."""
+        """Send what was written, and block this greenlet until there may be news of the socket, or the time is over."""
+        if self._queue.size and not self._corks:
+            self._flush()
         if self._flags & INPUT_ENDS != BY_HAND:  # sending what was written has met the end
             return
         data: Any = self._input

@@ -21,6 +21,7 @@ from typing import Any
 import gevent
 import gevent.pool
 import gevent.socket
+import psutil
 from greenlet import greenlet
 
 import greensock
@@ -29,6 +30,8 @@ import greensock
 #: kernel (huge pages) keeps for later. One object left for each connection is over it.
 SLACK = {"descriptors": 0, "watchers": 0, "greenlets": 8, "objects": 400, "memory": 10 << 20}
 LINGER = struct.pack("ii", 1, 0)
+
+LIBRARY = ctypes.CDLL(None)  # once: each is a class, which only the garbage collector would find
 
 
 class Ends(greensock.Handlers[None]):
@@ -94,22 +97,16 @@ def connect(address: Any, number: int) -> None:
         ending(client)
 
 
-def private_memory() -> int:
-    """Bytes of memory that are this process's alone, proc(5)."""
-    with open("/proc/self/smaps_rollup") as lines:
-        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private"))
-
-
 def measure() -> dict[str, int]:
     """What must not grow."""
-    with contextlib.suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)  # malloc_trim(3): have glibc give back what is free
+    with contextlib.suppress(AttributeError):
+        LIBRARY.malloc_trim(0)  # malloc_trim(3): have glibc give back what is free
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
         "watchers": gevent.get_hub().loop.activecnt,
         "greenlets": sum(isinstance(thing, greenlet) for thing in gc.get_objects()),
         "objects": len(gc.get_objects()),
-        "memory": private_memory(),
+        "memory": psutil.Process().memory_full_info().uss,  # what is this process's alone
     }
 
 

@@ -1,3 +1,3 @@
 """The project's own tests stand on the plugin that it ships."""
 
-pytest_plugins = ["greensock.testing", "program"]
+pytest_plugins = ["greensock.testing", "program", "foreign"]

@@ -5,8 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import gevent.socket
 import pytest
@@ -24,14 +25,27 @@ class Program:
         arguments: what Python is called with.
         wrapper: a command that runs it, such as strace.
         pass_fds: descriptors that it inherits.
+        cwd: the directory that it starts in.
+        env: variables of its environment, beside those of this one.
+        stderr: where its errors go, if not to :meth:`finish`.
     """
 
-    def __init__(self, *arguments: str, wrapper: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        wrapper: tuple[str, ...] = (),
+        pass_fds: tuple[int, ...] = (),
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        stderr: int = subprocess.PIPE,
+    ) -> None:
         self.process = subprocess.Popen(
             [*wrapper, sys.executable, "-u", *arguments],
-            cwd=ROOT,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             pass_fds=pass_fds,
             start_new_session=True,  # so that kill() ends a wrapper together with what it runs
             bufsize=0,  # so that line() reads no further than its line, and finish() gets the rest
@@ -55,8 +69,15 @@ class Program:
 
     def address(self) -> tuple[str, int]:
         """Where it listens, which it prints first."""
-        host, _, port = self.wait_for("listening on tcp://").removeprefix("listening on tcp://").rpartition(":")
+        host, _, port = self.wait_for("listening on ").partition("://")[2].rpartition(":")
         return host, int(port)
+
+    def certificate(self) -> str:
+        """The certificate that it prints, as PEM."""
+        lines = [self.wait_for("-----BEGIN CERTIFICATE-----")]
+        while lines[-1] != "-----END CERTIFICATE-----":
+            lines.append(self.line())
+        return "\n".join(lines)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -96,6 +117,59 @@ def launch(no_leaks: None) -> Iterator[Launch]:
         program.kill()
 
 
+class Serving(Program):
+    """``greensock serve``, with the text of the program that it serves.
+
+    Args:
+        directory: where ``service.py`` is written and the command runs.
+        source: the text of that file, indented as you like.
+        arguments: more of the command line.
+        target: what is served.
+        options: those of :class:`Program`.
+    """
+
+    def __init__(
+        self, directory: Path, source: str, *arguments: str, target: str = "service.py", **options: Any
+    ) -> None:
+        self.file = directory / "service.py"
+        self.edit(source)
+        super().__init__("-m", "greensock", "serve", target, *arguments, cwd=directory, **options)
+
+    def edit(self, source: str) -> None:
+        """Write the program again, in one step, as good editors do."""
+        new = self.file.with_suffix(".new")
+        new.write_text(textwrap.dedent(source))
+        new.replace(self.file)
+
+    def wait_for_error(self, words: str) -> str:
+        """The next line of its errors that has *words* in it; those before it are dropped. Others run meanwhile."""
+        assert self.process.stderr
+        while True:
+            gevent.socket.wait_read(self.process.stderr.fileno(), TIMEOUT)
+            line = self.process.stderr.readline().decode()
+            assert line, f"the program ended without {words!r}: {self.finish()}"
+            if words in line:
+                return line.rstrip("\n")
+
+
+Serve = Callable[..., Serving]
+
+
+@pytest.fixture
+def serving(no_leaks: None, tmp_path: Path) -> Iterator[Serve]:
+    """A function that serves a program from its text, on a free port unless told otherwise. It ends with the test."""
+    programs: list[Serving] = []
+
+    def serve(source: str, *arguments: str, **options: Any) -> Serving:
+        bind = () if "--bind" in arguments else ("--bind", "127.0.0.1:0")
+        programs.append(Serving(tmp_path, source, *bind, *arguments, **options))
+        return programs[-1]
+
+    yield serve
+    for program in programs:
+        program.kill()
+
+
 @pytest.fixture
 def example(no_leaks: None) -> Iterator[Launch]:
     """A function that starts one of ``examples/``. It ends with the test."""
@@ -107,4 +181,13 @@ def example(no_leaks: None) -> Iterator[Launch]:
 
     yield start
     for program in programs:
+        program.kill()
+
+
+def run(*arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the command ``greensock`` to its end: status, output, and errors."""
+    program = Program("-m", "greensock", *arguments, cwd=cwd, env=env)
+    try:
+        return program.finish()
+    finally:
         program.kill()

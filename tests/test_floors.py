@@ -35,11 +35,13 @@ FLOORS = {
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: [  # around
-        *("group", "lifecycle", "doctor"),
+        *("exchange", "group", "lifecycle", "doctor"),
         *("legacy_threads", "legacy_listening", "legacy_serving"),
         *("legacy_socketserver", "legacy_gevent", "legacy"),
+        *("native", "stacks", "settings", "config", "app", "trial", "hot"),
+        *("systemd", "signals", "watchdog", "monitor", "report", "service"),
     ],
-    6: ["__init__", "testing"],  # doors
+    6: ["__init__", "testing", "commands", "cli", "__main__"],  # doors
 }
 
 #: May be named in annotations above their floor: what a handler is given is a socket.
@@ -52,7 +54,10 @@ IMPURE = {
 }
 
 #: What only some users need, or only those who develop greensock.
-NOT_NEEDED = {"asyncio", "click", "hypothesis", "locust", "psutil", "pytest", "rich", "ssl", "subprocess", "uvloop"}
+NOT_NEEDED = {
+    *("asyncio", "click", "hypothesis", "locust", "prometheus_client", "psutil", "pytest", "rich", "ssl", "subprocess"),
+    *("uvloop", "watchfiles"),
+}
 
 PLACE = {name: (floor, index) for floor, names in FLOORS.items() for index, name in enumerate(names)}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))

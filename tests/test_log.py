@@ -52,6 +52,16 @@ def test_one_place_speaks_ten_times_a_second_and_then_tells_what_was_left_out(
     assert "(90 more like this were not logged)" in caplog.records[-1].getMessage()
 
 
+def test_a_failed_handshake_is_one_line_for_those_who_look_closely(caplog: pytest.LogCaptureFixture) -> None:
+    log.handshake_failed("127.0.0.1:5", OSError("wrong version number"))
+    assert caplog.records == []
+    caplog.set_level(logging.DEBUG, "greensock")
+    log.handshake_failed("127.0.0.1:5", OSError("wrong version number"))
+    assert caplog.record_tuples == [
+        ("greensock", logging.DEBUG, "TLS handshake with 127.0.0.1:5 failed: wrong version number")
+    ]
+
+
 def test_a_finished_connection_is_one_line_of_access(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "greensock.access")
     log.connection_finished("127.0.0.1:5", 1.5, 10, 20, "eof")

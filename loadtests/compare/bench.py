@@ -19,6 +19,7 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cases import CASES, MEMORY_CONNECTIONS, PEERS, Case
+from certificate import Certificate
 from cores import Cores
 from facts import as_json, machine, versions
 from measuring import Bench
@@ -84,7 +85,7 @@ def main(
     json_file: Path | None,
     check: bool,
 ) -> None:
-    """Compare greensock with gevent, asyncio, uvloop and Bun.
+    """Compare greensock with gevent, asyncio, uvloop, Node and Bun.
 
     The exit status is 0 when every reply of every server was right; with --check only if every
     target was met as well.
@@ -97,7 +98,8 @@ def main(
     cores = Cores.available()
     cores.claim()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: no server outlives the bench
-    bench = Bench(build_load_client(), cores, seconds, warmup, amount << 20)
+    certificate = click.get_current_context().with_resource(Certificate.made())
+    bench = Bench(build_load_client(), cores, seconds, warmup, amount << 20, certificate)
     settings = {
         "rounds": rounds,
         "seconds": seconds,

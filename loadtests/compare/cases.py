@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 MEMORY_CONNECTIONS = 10_000
+TLS_MEMORY_CONNECTIONS = 2_000  # asyncio and uvloop keep 256 KiB and more for each
+
+
+class Runtime(StrEnum):
+    PYTHON = "python"
+    NODE = "node"
+    BUN = "bun"
 
 
 @dataclass(frozen=True)
@@ -13,6 +21,7 @@ class Peer:
     script: str
     args: tuple[str, ...] = ()
     module: str = ""  # what the Python interpreter must be able to import
+    runtime: Runtime = Runtime.PYTHON
 
 
 OURS = "greensock"
@@ -27,7 +36,8 @@ PEERS = {
         Peer("asyncio streams", "peer_asyncio.py", ("--style", "streams"), module="asyncio"),
         Peer("uvloop", "peer_asyncio.py", ("--loop", "uvloop"), module="uvloop"),
         Peer("uvloop streams", "peer_asyncio.py", ("--loop", "uvloop", "--style", "streams"), module="uvloop"),
-        Peer("bun", "peer_bun.js"),
+        Peer("node", "peer_node.js", runtime=Runtime.NODE),
+        Peer("bun", "peer_bun.js", runtime=Runtime.BUN),
     )
 }
 
@@ -38,11 +48,15 @@ class Case:
     title: str
     unit: str
     peers: tuple[str, ...]  # the first is greensock
-    targets: dict[str, float]  # peer: the least ratio greensock / peer
+    targets: dict[str, float]  # peer: the least ratio greensock / peer; of memory the greatest
     server: tuple[str, ...] = ("--mode", "echo")
     load: tuple[str, ...] = ()
     amount: bool = False  # the load is an amount, however long it takes
-    ceiling: float | None = None  # the most that greensock may need, where less is better
+    tls: bool = False
+    fresh: bool = False  # TLS: on a server from which no connection has gone yet
+    per_cpu: bool = False  # of each second of the server's CPU time: where the load client would be the limit
+    connections: int = 0  # not 0: the memory of so many is measured
+    ceiling: float | None = None  # the most of it that greensock may need for one
 
     @property
     def ours(self) -> str:
@@ -51,7 +65,7 @@ class Case:
 
     @property
     def is_memory(self) -> bool:
-        return self.ceiling is not None
+        return self.connections > 0
 
     @property
     def logs(self) -> bool:
@@ -62,6 +76,11 @@ def echo_load(connections: int, size: int) -> tuple[str, ...]:
     return ("echo", "--connections", str(connections), "--size", str(size))
 
 
+def churn_load() -> tuple[str, ...]:
+    return ("churn", "--connections", "64", "--size", "64", "--sources", "64")
+
+
+TLS_PEERS = (OURS, "gevent", "asyncio", "uvloop", "node", "bun")
 CASES = {
     case.key: case
     for case in (
@@ -159,7 +178,7 @@ CASES = {
             "connections/s",
             (OURS, "gevent", "uvloop", "bun"),
             {"bun": 0.8, "uvloop": 1.0},
-            load=("churn", "--connections", "64", "--size", "64", "--sources", "64"),
+            load=churn_load(),
         ),
         *(
             Case(
@@ -182,8 +201,8 @@ CASES = {
             f"memory for each idle session, {MEMORY_CONNECTIONS:,} connections",
             "bytes",
             (SESSIONS, "gevent", "uvloop streams"),
-            {},
-            ceiling=9_600,  # gevent's own
+            {"gevent": 1.0},
+            connections=MEMORY_CONNECTIONS,
             load=("idle", "--connections", str(MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
         ),
         Case(
@@ -192,8 +211,67 @@ CASES = {
             "bytes",
             (OURS, "gevent", "uvloop", "bun"),
             {},
+            connections=MEMORY_CONNECTIONS,
             ceiling=1250,
             load=("idle", "--connections", str(MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
+        ),
+        Case(
+            "tls-echo",
+            "TLS 1.3, echo, 64 bytes, 64 connections",
+            "messages/s",
+            TLS_PEERS,
+            {"uvloop": 2.8, "gevent": 1.6, "bun": 0.88},
+            tls=True,
+            load=echo_load(64, 64),
+        ),
+        Case(
+            "tls-echo-16k",
+            "TLS 1.3, echo, 16 KiB, 64 connections",
+            "messages/s",
+            TLS_PEERS,
+            {"uvloop": 2.8, "gevent": 1.6, "bun": 0.88},
+            tls=True,
+            load=echo_load(64, 16 * 1024),
+        ),
+        Case(
+            "tls-echo-fresh",
+            "TLS 1.3, echo, 64 bytes, 64 connections, on a server that none has left yet",
+            "messages/s",
+            (OURS, "asyncio", "uvloop"),
+            {"uvloop": 2.8},
+            tls=True,
+            fresh=True,
+            load=echo_load(64, 64),
+        ),
+        Case(
+            "tls-churn",
+            "TLS 1.3, connect, full handshake, echo 64 bytes once, close; 64 at a time",
+            "handshakes per second of CPU",
+            TLS_PEERS,
+            {"uvloop": 1.0, "gevent": 1.5},
+            tls=True,
+            per_cpu=True,
+            load=churn_load(),
+        ),
+        Case(
+            "tls-resume",
+            "TLS 1.3, the same with each handshake resumed from a ticket",
+            "handshakes per second of CPU",
+            TLS_PEERS,
+            {},
+            tls=True,
+            per_cpu=True,
+            load=(*churn_load(), "--resume"),
+        ),
+        Case(
+            "tls-memory",
+            f"TLS 1.3, memory for each idle connection, {TLS_MEMORY_CONNECTIONS:,} connections",
+            "bytes",
+            TLS_PEERS,
+            {"gevent": 1.0, "asyncio": 1.0, "uvloop": 1.0},
+            tls=True,
+            connections=TLS_MEMORY_CONNECTIONS,
+            load=("idle", "--connections", str(TLS_MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
         ),
     )
 }

@@ -60,8 +60,7 @@ void fail(Connection *c, const char *format, ...) {
     va_start(args, format);
     spoil_with(named, args);
     va_end(args);
-    if (c->fd >= 0) close(c->fd), alive--;
-    c->fd = -1;
+    close_connection(c, false);
     if (c->due) replies_due--;
     c->due = false;
 }
@@ -70,10 +69,11 @@ void fail(Connection *c, const char *format, ...) {
 
 static void push(Connection *c) {
     while (c->sent < opt.size) {
-        ssize_t n = send(c->fd, c->message + c->sent, opt.size - c->sent, MSG_NOSIGNAL);
-        if (n >= 0) c->sent += (size_t)n;
+        ssize_t n = send_some(c, c->message + c->sent, opt.size - c->sent);
+        if (n > 0) c->sent += (size_t)n;
+        else if (n == 0) { fail(c, "closed by the server during the handshake"); return; } /* TLS alone can say so here */
         else if (errno == EAGAIN) return; /* also while the connection is being made */
-        else if (errno != EINTR) { fail(c, "send: %s", strerror(errno)); return; }
+        else if (errno != EINTR) { fail(c, "send: %s", why()); return; }
     }
 }
 
@@ -113,7 +113,7 @@ void open_connection(Connection *c) {
         setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
         if (bind(c->fd, (struct sockaddr *)&source, sizeof source) != 0) { fail(c, "bind: %s", strerror(errno)); return; }
     }
-    if (opt.mode != CHURN) /* a single send on a new connection goes out at once anyway */
+    if (opt.mode != CHURN || opt.certificate != NULL) /* a single send on a new connection goes out at once anyway */
         setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (connect(c->fd, (struct sockaddr *)&opt.server, sizeof opt.server) != 0 && errno != EINPROGRESS) {
         fail(c, "connect: %s", strerror(errno));
@@ -122,8 +122,15 @@ void open_connection(Connection *c) {
     /* Edge-triggered and for both directions, once: no epoll_ctl for a partial write. */
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
     if (epoll_ctl(loop_fd, EPOLL_CTL_ADD, c->fd, &event) != 0) { fail(c, "epoll_ctl: %s", strerror(errno)); return; }
+    if (opt.certificate != NULL) start_tls(c);
     if (opt.mode == BROADCAST) await_greeting(c);
     else begin_message(c); /* over loopback the handshake is usually done by now */
+}
+
+void close_connection(Connection *c, bool politely) {
+    if (c->tls != NULL) end_tls(c, politely);
+    if (c->fd >= 0) close(c->fd), alive--; /* an ordinary close: FIN, as a real client's, not a reset */
+    c->fd = -1;
 }
 
 void open_next(void) {
@@ -149,6 +156,8 @@ static void turn(int timeout_ms) {
          * says "try", and what recv and send answer is what counts. */
         if (c->fd >= 0 && what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
             bool to_the_end = what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+            c->drained = false;
+            c->ending = to_the_end;
             if (opt.mode == BROADCAST) receive_broadcast(c, to_the_end);
             else receive_reply(c, to_the_end);
         }

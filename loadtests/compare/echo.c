@@ -70,9 +70,8 @@ static void completed(Connection *c) {
         record(now() - c->began);
     }
     if (opt.mode == CHURN) {
-        close(c->fd); /* an ordinary close: FIN, as a real client's, not a reset */
-        c->fd = -1;
-        alive--;
+        if (c->tls != NULL && !check_tls(c)) return;
+        close_connection(c, true);
         if (phase != DRAINING) open_connection(c);
     } else if (phase == OPENING) {
         open_next();
@@ -89,10 +88,10 @@ void receive_reply(Connection *c, bool to_the_end) {
         size_t limit = READ_SIZE;
         if (c->got < c->from) limit = c->from - c->got;
         else if (compared && c->to < opt.size) limit = c->to - c->got;
-        ssize_t n = recv(c->fd, read_buffer, limit, compared ? 0 : MSG_TRUNC);
+        ssize_t n = receive_some(c, read_buffer, limit, compared);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
-        if (n < 0) { fail(c, "receive: %s", strerror(errno)); return; }
+        if (n < 0) { fail(c, "receive: %s", why()); return; }
         if (n == 0) { fail(c, "closed by the server with %zu of %zu bytes read", c->got, opt.size); return; }
         if (!c->due || (size_t)n > opt.size - c->got) { fail(c, "more bytes than were sent"); return; }
         if (compared && memcmp(read_buffer, c->message + c->got, (size_t)n) != 0) {
@@ -106,6 +105,6 @@ void receive_reply(Connection *c, bool to_the_end) {
             completed(c);
             if (opt.mode == CHURN) return; /* that descriptor is gone */
         }
-        if ((size_t)n < limit && !to_the_end) return;
+        if ((size_t)n < limit && !to_the_end && c->tls == NULL) return; /* OpenSSL ends at each record */
     }
 }

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import resource
+import ssl
 import statistics
 import subprocess
 import sys
@@ -14,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cases import OURS
-from programs import COMPILER_FLAGS, environment, find_bun
+from cases import OURS, Runtime
+from programs import COMPILER_FLAGS, environment, find
 from results import Result
 
 
@@ -42,12 +43,15 @@ def machine() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    found = {"python": f"{platform.python_version()} ({ssl.OPENSSL_VERSION})"}
     for package in ("gevent", "greenlet", "uvloop"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-    if bun := find_bun():
-        found["bun"] = subprocess.run([bun, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    for runtime, library in ((Runtime.NODE, "openssl"), (Runtime.BUN, "boringssl")):
+        if program := find(runtime):
+            ask = f"const v = process.versions; console.log(v.{runtime} + ' ({library} ' + v.{library} + ')')"
+            said = subprocess.run([program, "-e", ask], capture_output=True, text=True, check=False)
+            found[runtime] = said.stdout.strip()
     probe = [sys.executable, "-c", "import greensock; print(greensock.__version__)"]
     ours = subprocess.run(probe, env=environment(), capture_output=True, text=True, check=False)
     if ours.returncode == 0:
@@ -69,7 +73,7 @@ def as_json(results: list[Result], settings: dict[str, Any]) -> dict[str, Any]:
                 "ratios": ratios,
                 "target": result.case.targets.get(peer),
                 "met": result.verdict(peer),
-                "runs": [{**asdict(run), "cpu_us": run.cpu_us, "disturbed": run.disturbed} for run in runs],
+                "runs": [{**asdict(run), "disturbed": run.disturbed} for run in runs],
             }
         missing = {peer: why for peer, why in result.missing.items() if peer in result.case.peers}
         cases[result.case.key] = {

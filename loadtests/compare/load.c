@@ -3,7 +3,7 @@
  *
  *   load MODE HOST PORT [--connections N] [--size BYTES] [--seconds S] [--warmup S]
  *                       [--frame length|line] [--pipeline N] [--publishers N] [--bytes N]
- *                       [--sources N] [--server-pid PID]
+ *                       [--sources N] [--server-pid PID] [--tls CERTIFICATE [--resume]]
  *
  *   echo       every connection sends a message, waits for the whole reply, and repeats: messages/s.
  *              With --frame, a message is a length in four bytes and SIZE more, or a line of SIZE bytes,
@@ -17,6 +17,10 @@
  *   bulk       sends --bytes on one connection, ends it, and waits for the eight bytes in which the
  *              server says how many came; before that a quarter of them on another connection: MiB/s
  *   sink       is the other end of that: a server, for proxies to connect to
+ *
+ * With --tls, echo, churn and idle speak TLS 1.3 to a server that has this certificate (a PEM file).
+ * A churning connection then does a whole handshake, or with --resume the shorter one that its
+ * predecessor's ticket allows.
  *
  * HOST is a numeric IPv4 address.  The result is one line of JSON on standard output.  The exit
  * status is 0 when every reply was right, 1 when one was not, 2 for a usage or system error.
@@ -57,6 +61,7 @@ static void parse(int argc, char **argv) {
         {"sources", required_argument, NULL, 'a'},     {"server-pid", required_argument, NULL, 'p'},
         {"frame", required_argument, NULL, 'f'},       {"pipeline", required_argument, NULL, 'n'},
         {"publishers", required_argument, NULL, 'b'},  {"bytes", required_argument, NULL, 'y'},
+        {"tls", required_argument, NULL, 'T'},         {"resume", no_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
     };
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -71,6 +76,8 @@ static void parse(int argc, char **argv) {
         case 'n': opt.pipeline = atoi(optarg); break;
         case 'b': opt.publishers = atoi(optarg); break;
         case 'y': opt.bytes = strtoull(optarg, NULL, 10); break;
+        case 'T': opt.certificate = optarg; break;
+        case 'r': opt.resume = true; break;
         default: exit(2);
         }
     }
@@ -83,6 +90,8 @@ static void parse(int argc, char **argv) {
         opt.pipeline < 1 || opt.publishers < 1 || opt.publishers > 255 || opt.publishers > opt.connections || opt.bytes < 4)
         die("a number is out of its range");
     if (opt.pipeline > 1 && opt.frame == PLAIN) die("--pipeline needs --frame");
+    if (opt.certificate != NULL && opt.mode > IDLE) die("--tls is for echo, churn and idle");
+    if (opt.resume && (opt.certificate == NULL || opt.mode != CHURN)) die("--resume is for churn with --tls");
     if (opt.frame == LENGTH) opt.size += sizeof(uint32_t);
     opt.size *= (size_t)opt.pipeline;
 }
@@ -124,6 +133,7 @@ int main(int argc, char **argv) {
     raise_descriptor_limit();
     fill_table();
     prepare_connections();
+    if (opt.certificate != NULL) prepare_tls();
     if (opt.mode == BROADCAST) prepare_broadcast();
 
     Clocks before = {0}, after = {.at = SECOND};

@@ -6,6 +6,7 @@
  *   echo.c         messages and their replies: echo, churn, idle
  *   broadcast.c    messages that come to all connections
  *   bulk.c         as many bytes as there is time for, one way
+ *   tls.c          TLS under a connection
  *   clocks.c       time, latencies, CPU time
  */
 #ifndef LOAD_H
@@ -35,6 +36,8 @@ typedef struct {
     size_t from, to;              /* the slice of the reply that is compared */
     const unsigned char *message; /* a window into the table of random bytes */
     uint64_t began;
+    struct ssl_st *tls;           /* NULL: a plain one */
+    bool drained, ending;         /* TLS: nothing to read until the next event; read until it says so itself */
 } Connection;
 
 typedef struct {
@@ -46,6 +49,8 @@ typedef struct {
     uint64_t bytes;
     double seconds, warmup;
     pid_t server_pid;
+    const char *certificate; /* NULL: no TLS */
+    bool resume;
 } Options;
 
 extern Options opt;
@@ -74,6 +79,7 @@ void fail(Connection *c, const char *format, ...);
 void prepare_connections(void);
 void send_soon(Connection *c);
 void open_connection(Connection *c);
+void close_connection(Connection *c, bool politely);
 void open_next(void);
 void open_all(void);
 void run_for(double seconds);
@@ -85,6 +91,15 @@ void fill_table(void);
 const unsigned char *message_of(const Connection *c);
 void begin_message(Connection *c);
 void receive_reply(Connection *c, bool to_the_end);
+
+/* tls.c: as send and recv, for connections of both kinds */
+void prepare_tls(void);
+void start_tls(Connection *c);
+bool check_tls(Connection *c);
+void end_tls(Connection *c, bool politely);
+ssize_t send_some(Connection *c, const unsigned char *data, size_t length);
+ssize_t receive_some(Connection *c, unsigned char *data, size_t length, bool wanted);
+const char *why(void);
 
 /* broadcast.c */
 void prepare_broadcast(void);

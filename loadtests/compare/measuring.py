@@ -14,11 +14,13 @@ from typing import Any
 
 import psutil
 
-from cases import MEMORY_CONNECTIONS, Case, Peer
+from cases import Case, Peer
+from certificate import Certificate
 from cores import Cores
 from programs import MEMORY_SETTLES, Broken, Server, command, serving
 from results import Run
 
+BEFORE = 64  # connections that a TLS server has seen come and go before it is measured: see README.md, "Used servers"
 RETRIES = 2  # how often a disturbed run is repeated; the least disturbed one counts
 
 
@@ -29,10 +31,15 @@ class Bench:
     seconds: float
     warmup: float
     amount: int  # bytes, where a case measures how long they take
+    certificate: Certificate
 
-    def load_command(self, server: Server, load: Sequence[str], *more: str) -> list[str]:
+    def server_command(self, case: Case, peer: Peer) -> list[str]:
+        return [*command(peer), *case.server, *(self.certificate.server if case.tls else ())]
+
+    def load_command(self, server: Server, case: Case, load: Sequence[str]) -> list[str]:
         mode, *options = load
-        return [str(self.load_client), mode, "127.0.0.1", str(server.port), *options, *more]
+        tls = self.certificate.load if case.tls else ()
+        return [str(self.load_client), mode, "127.0.0.1", str(server.port), *options, *tls]
 
     def measure(self, case: Case, peer: Peer) -> Run:
         """One run; repeated when something else on the machine took part of a core from it."""
@@ -55,47 +62,54 @@ class Bench:
     def rate(self, case: Case, peer: Peer) -> Run:
         with tempfile.TemporaryDirectory() as folder:
             log_file = Path(folder) / "peer.log"
-            args = (*case.server, "--log-file", str(log_file)) if case.logs else case.server
-            with serving([*command(peer), *args], self.cores) as server:
-                answer = self.run_load(server, case.load)
-            run = as_run(answer)
+            log = ("--log-file", str(log_file)) if case.logs else ()
+            with serving([*self.server_command(case, peer), *log], self.cores) as server:
+                if case.tls and not case.fresh:
+                    self.come_and_go(server, case, BEFORE)
+                answer = self.run_load(server, case)
+            run = as_run(case, answer)
             if case.logs and (lines := count_lines(log_file)) < answer["messages"]:
                 run.failures, run.error = 1, f"{answer['messages']} messages, but only {lines} lines in the log"
             return run
 
-    def run_load(self, server: Server, load: Sequence[str]) -> dict[str, Any]:
+    def run_load(self, server: Server, case: Case) -> dict[str, Any]:
         settings = {
             "--seconds": self.seconds,
             "--warmup": self.warmup,
             "--bytes": self.amount,
             "--server-pid": server.pid,
         }
-        options = [str(word) for pair in settings.items() for word in pair]
+        load = (*case.load, *(str(word) for pair in settings.items() for word in pair))
         # It opens for at most 30 s and drains for at most 5 s; beyond that it hangs.
         limit = self.seconds + self.warmup + 45
         try:
             done = subprocess.run(
-                self.load_command(server, load, *options), capture_output=True, text=True, timeout=limit, check=False
+                self.load_command(server, case, load), capture_output=True, text=True, timeout=limit, check=False
             )
         except subprocess.TimeoutExpired:
             raise Broken(f"the load client was not done after {limit:.0f} s") from None
         return parse_answer(done.stdout, done.stderr)
 
     def memory(self, case: Case, peer: Peer) -> Run:
-        with serving([*command(peer), *case.server], self.cores) as server:
-            # What is made once, for the first connection, is not the price of the next 10,000.
-            with self.idle(server, ("idle", "--connections", "1")):
-                pass
+        with serving(self.server_command(case, peer), self.cores) as server:
+            # What is made once, for the first connection, is not the price of the next thousands.
+            self.come_and_go(server, case, 1)
             before = server.settled_bytes()
-            with self.idle(server, case.load):
+            with self.idle(server, case, case.load):
                 used = server.settled_bytes() - before
-            return Run(value=used / MEMORY_CONNECTIONS)
+            return Run(value=used / case.connections)
+
+    def come_and_go(self, server: Server, case: Case, connections: int) -> None:
+        with self.idle(server, case, ("idle", "--connections", str(connections))):
+            pass
 
     @contextlib.contextmanager
-    def idle(self, server: Server, load: Sequence[str]) -> Iterator[None]:
+    def idle(self, server: Server, case: Case, load: Sequence[str]) -> Iterator[None]:
         """Holds connections that have each echoed one message, and checks at the end that none was lost."""
         pipe = subprocess.PIPE
-        process = subprocess.Popen(self.load_command(server, load), stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        process = subprocess.Popen(
+            self.load_command(server, case, load), stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
         assert process.stdout is not None
         watchdog = threading.Timer(60 + MEMORY_SETTLES, process.kill)
         watchdog.start()
@@ -114,13 +128,15 @@ class Bench:
             process.wait()
 
 
-def as_run(answer: dict[str, Any]) -> Run:
+def as_run(case: Case, answer: dict[str, Any]) -> Run:
+    rate, busy = answer["per_second"], answer["server_cpu"]
     return Run(
-        value=answer["per_second"],
+        value=rate / busy if case.per_cpu and busy else rate,
         p50_us=answer["p50_us"],
         p99_us=answer["p99_us"],
+        cpu_us=busy / rate * 1e6 if rate else 0.0,
         client_cpu=answer["client_cpu"],
-        server_cpu=answer["server_cpu"],
+        server_cpu=busy,
         waited=max(answer["client_waited"], answer["server_waited"]),
         failures=answer["failures"],
         error=answer["error"],

@@ -6,6 +6,7 @@ asyncio and uvloop both set TCP_NODELAY on every TCP connection themselves.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import ClassVar, cast
@@ -184,12 +185,12 @@ STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Corout
 }
 
 
-async def serve(style: str, mode: str, port: int) -> None:
+async def serve(style: str, mode: str, port: int, tls: ssl.SSLContext | None) -> None:
     if style == "protocol":
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(PROTOCOLS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG)
+        server = await loop.create_server(PROTOCOLS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG, ssl=tls)
     else:
-        server = await asyncio.start_server(STREAMS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG)
+        server = await asyncio.start_server(STREAMS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG, ssl=tls)
     peer_cli.announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
@@ -201,12 +202,17 @@ def main() -> None:
     args = cli.parse_args()
     if args.mode not in (PROTOCOLS if args.style == "protocol" else STREAMS):
         cli.error(f"no such mode here: {args.mode}")
+    tls = None
+    if args.key:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(args.cert, args.key)
+    serving = serve(args.style, args.mode, args.port, tls)
     if args.loop == "uvloop":
         import uvloop
 
-        uvloop.run(serve(args.style, args.mode, args.port))
+        uvloop.run(serving)
     else:
-        asyncio.run(serve(args.style, args.mode, args.port))
+        asyncio.run(serving)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 //
 // `socket.write` takes what the kernel takes and leaves the rest to its caller, so the rest waits in
 // `socket.data` for `drain`.  Bun sets TCP_NODELAY on every accepted connection itself.
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
 const NAP = 10; // milliseconds that `--mode sleep` sleeps
@@ -9,7 +10,12 @@ const SLOW = 1024 * 1024; // unsent bytes with which a receiver of broadcasts is
 const MAX_MESSAGE = 1024 * 1024; // nobody may make the server keep more than this
 
 const { values: args } = parseArgs({
-  options: { mode: { type: "string", default: "echo" }, port: { type: "string", default: "0" } },
+  options: {
+    mode: { type: "string", default: "echo" },
+    port: { type: "string", default: "0" },
+    key: { type: "string" },
+    cert: { type: "string" },
+  },
 });
 
 // Most sockets never need one: nothing is waiting, and messages come whole.
@@ -133,6 +139,7 @@ const server = Bun.listen({
   port: Number(args.port),
   backlog: 4096,
   allowHalfOpen: args.mode === "bulk",
+  tls: args.key && { key: readFileSync(args.key), cert: readFileSync(args.cert) },
   socket: { drain, ...modes[args.mode] },
 });
 console.log(`listening ${server.port}`);

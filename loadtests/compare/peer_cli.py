@@ -22,6 +22,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     cli.add_argument("--mode", choices=MODES, default="echo")
     cli.add_argument("--port", type=int, default=0, help="0 picks a free one")
     cli.add_argument("--log-file", help="where --mode log writes")
+    cli.add_argument("--key", help="a PEM file: serve TLS with this key")
+    cli.add_argument("--cert", help="a PEM file: and with this certificate")
     return cli
 
 

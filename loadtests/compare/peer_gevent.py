@@ -15,6 +15,7 @@ from collections.abc import Callable
 import gevent
 from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
+from gevent.ssl import PROTOCOL_TLS_SERVER, SSLContext
 
 import peer_cli
 
@@ -109,7 +110,13 @@ def main() -> None:
         handle = logging_echo(args.log_file)
     else:
         handle = broadcast() if args.mode == "broadcast" else handlers[args.mode]
-    server = StreamServer(("127.0.0.1", args.port), handle, backlog=peer_cli.BACKLOG)
+    address = ("127.0.0.1", args.port)
+    if args.key:
+        tls = SSLContext(PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(args.cert, args.key)
+        server = StreamServer(address, handle, backlog=peer_cli.BACKLOG, ssl_context=tls)
+    else:
+        server = StreamServer(address, handle, backlog=peer_cli.BACKLOG)
     server.start()
     peer_cli.announce(server.server_port)
     server.serve_forever()

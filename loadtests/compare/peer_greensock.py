@@ -8,6 +8,7 @@ if "--patched" in sys.argv:
 
     monkey.patch_all()
 
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -88,8 +89,9 @@ def main() -> None:
     }
     framings = {"frames": LengthPrefixed(max_size=peer_cli.MAX_MESSAGE), "lines": Lines(max_size=peer_cli.MAX_MESSAGE)}
     handlers = Log(args.log_file) if args.mode == "log" else modes[args.mode]()
+    tls = greensock.TLS(key=Path(args.key), cert=Path(args.cert)) if args.key else None
     server = greensock.listen(
-        ("127.0.0.1", args.port), handlers, framing=framings.get(args.mode), backlog=peer_cli.BACKLOG
+        ("127.0.0.1", args.port), handlers, framing=framings.get(args.mode), backlog=peer_cli.BACKLOG, tls=tls
     )
     peer_cli.announce(server.server_port)
     server.serve_forever()

@@ -19,13 +19,14 @@ from pathlib import Path
 import click
 import psutil
 
-from cases import Peer
+from cases import Peer, Runtime
 from cores import Cores
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 BUILD = HERE / "build"
 COMPILER_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
+LIBRARIES = ("-lssl", "-lcrypto")
 
 MEMORY_SETTLES = 5.0  # seconds that a server gets to come to rest before its memory is read
 
@@ -42,13 +43,17 @@ def build_load_client() -> Path:
         BUILD.mkdir(exist_ok=True)
         # Under a name of its own first: another bench may be running the old one.
         fresh = BUILD / f"load.{os.getpid()}"
-        subprocess.run([compiler, *COMPILER_FLAGS, "-o", str(fresh), *map(str, parts)], check=True)
+        build = [compiler, *COMPILER_FLAGS, "-o", str(fresh), *map(str, parts), *LIBRARIES]
+        if subprocess.run(build, check=False).returncode != 0:
+            raise click.ClickException("the load client, which needs OpenSSL's headers (libssl-dev), was not compiled")
         fresh.replace(program)
     return program
 
 
-def find_bun() -> str | None:
-    return shutil.which("bun") or shutil.which("bun", path=HERE / "node_modules" / ".bin")
+def find(runtime: Runtime) -> str | None:
+    if runtime == Runtime.PYTHON:
+        return sys.executable
+    return shutil.which(runtime) or shutil.which(runtime, path=HERE / "node_modules" / ".bin")
 
 
 def environment() -> dict[str, str]:
@@ -59,8 +64,11 @@ def environment() -> dict[str, str]:
 
 def why_missing(peer: Peer) -> str | None:
     """None for a peer that can run."""
+    if find(peer.runtime) is None:
+        hint = f"; try: npm install --prefix {os.path.relpath(HERE)}" if peer.runtime == Runtime.BUN else ""
+        return f"no {peer.runtime} on PATH{hint}"
     if not peer.module:
-        return None if find_bun() else f"no bun on PATH; try: npm install --prefix {os.path.relpath(HERE)}"
+        return None
     probe = subprocess.run(
         [sys.executable, "-c", f"import {peer.module}"], env=environment(), capture_output=True, text=True, check=False
     )
@@ -75,8 +83,7 @@ def raise_descriptor_limit() -> int:
 
 
 def command(peer: Peer) -> list[str]:
-    runtime = sys.executable if peer.module else find_bun() or "bun"
-    return [runtime, str(HERE / peer.script), *peer.args]
+    return [find(peer.runtime) or peer.runtime, str(HERE / peer.script), *peer.args]
 
 
 class Broken(Exception):

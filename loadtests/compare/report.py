@@ -88,7 +88,7 @@ def row(result: Result, peer: str, notes: set[str]) -> list[str]:
         notes.add("~ disturbed in every round: compare µs each rather than the figures")
     cells = [f"[bold]{peer}[/]" if peer == result.case.ours else peer, figure, spread(values, "{:,.0f}".format)]
     if not result.case.is_memory:
-        cells += costs(runs, notes)
+        cells += costs(result.case, runs, notes)
     ratios = [] if peer == result.case.ours else result.ratios(peer)
     bounds = spread(ratios, "{:.2f}".format)
     cells.append(f"{statistics.median(ratios):.2f}" + (f" ({bounds})" if bounds else "") if ratios else "")
@@ -96,13 +96,13 @@ def row(result: Result, peer: str, notes: set[str]) -> list[str]:
     return cells
 
 
-def costs(runs: list[Run], notes: set[str]) -> list[str]:
+def costs(case: Case, runs: list[Run], notes: set[str]) -> list[str]:
     """Latencies and CPU time, medians of the runs, and whether the load client was the limit."""
     p50, p99 = (statistics.median(us) / 1000 for us in zip(*((run.p50_us, run.p99_us) for run in runs), strict=True))
     server = statistics.median(run.server_cpu for run in runs)
     client = statistics.median(run.client_cpu for run in runs)
     load = f"{client:.0%}"
-    if client > BUSY > server:
+    if client > BUSY > server and not case.per_cpu:
         load = f"[bold red]{load} ![/]"
         notes.add("! the load client was the limit, not this server, which is at least this fast")
     each = statistics.median(run.cpu_us for run in runs)
@@ -114,9 +114,9 @@ VERDICTS = {True: "[green]met[/]", False: "[bold red]missed[/]", None: ""}
 
 
 def target(case: Case, peer: str) -> str:
-    if case.ceiling is not None:
-        return f"≤ {case.ceiling:,.0f}" if peer == case.ours else ""
-    return f"≥ {case.targets[peer]:.2f}" if peer in case.targets else ""
+    if peer == case.ours:
+        return f"≤ {case.ceiling:,.0f}" if case.ceiling is not None else ""
+    return f"{'≤' if case.is_memory else '≥'} {case.targets[peer]:.2f}" if peer in case.targets else ""
 
 
 def warn_missing(missing: dict[str, str]) -> None:

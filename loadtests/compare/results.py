@@ -17,6 +17,7 @@ class Run:
     value: float = 0.0
     p50_us: float = 0.0
     p99_us: float = 0.0
+    cpu_us: float = 0.0  # the server's CPU time for one message: hardly touched by what else runs
     client_cpu: float = 0.0  # shares of one core
     server_cpu: float = 0.0
     waited: float = 0.0  # the share of the time in which other processes had one of the two cores
@@ -26,11 +27,6 @@ class Run:
     @property
     def disturbed(self) -> bool:
         return self.waited > DISTURBED
-
-    @property
-    def cpu_us(self) -> float:
-        """The server's CPU time for one message, in microseconds: hardly touched by what else runs."""
-        return self.server_cpu / self.value * 1e6 if self.value else 0.0
 
 
 @dataclass
@@ -60,13 +56,16 @@ class Result:
 
     def verdict(self, peer: str) -> bool | None:
         """Was the target met that the table sets for this row?  None where it sets none, or nothing was measured."""
-        if self.case.ceiling is not None:
-            values = self.values(peer) if peer == self.case.ours else []
-            return statistics.median(values) <= self.case.ceiling if values else None
-        ratios = self.ratios(peer)
-        return statistics.median(ratios) >= self.case.targets[peer] if peer in self.case.targets and ratios else None
+        if peer == self.case.ours:
+            values, ceiling = self.values(peer), self.case.ceiling
+            return statistics.median(values) <= ceiling if values and ceiling is not None else None
+        ratios, target = self.ratios(peer), self.case.targets.get(peer)
+        if not ratios or target is None:
+            return None
+        ratio = statistics.median(ratios)
+        return ratio <= target if self.case.is_memory else ratio >= target
 
     @property
     def targets_met(self) -> bool:
-        rows = (self.case.ours,) if self.case.is_memory else tuple(self.case.targets)
+        rows = [*self.case.targets, *((self.case.ours,) if self.case.ceiling is not None else ())]
         return all(self.verdict(peer) for peer in rows)

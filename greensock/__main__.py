@@ -1,0 +1,5 @@
+"""``python -m greensock`` is the command ``greensock``."""
+
+from .cli import main
+
+main()
