@@ -110,8 +110,7 @@ def test_the_second_interrupt_ends_at_once(serving: Serve) -> None:
         assert monotonic() - before < 5
 
 
-@pytest.mark.parametrize("how", ["block", "spin"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "how"), [(signal.SIGTERM, "block"), (signal.SIGINT, "spin")])
 def test_a_blocked_loop_ends_when_time_is_up_and_says_where_it_is(
     serving: Serve, number: signal.Signals, how: str
 ) -> None:
