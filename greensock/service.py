@@ -99,6 +99,7 @@ class Service:
                 self._say(f"listening on {server.url}")
             self._notifier.ready()
             self._wait()
+            signals.done()
         return self._status
 
     # -- beginning -----------------------------------------------------------------------------------

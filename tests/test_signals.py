@@ -8,6 +8,7 @@ import textwrap
 from time import monotonic
 from typing import Any
 
+import gevent
 import pytest
 
 from program import Serve, Serving
@@ -85,6 +86,18 @@ def test_the_first_one_drains(serving: Serve, number: signal.Signals) -> None:
     status, errors = end(service)
     assert status == 0
     assert "draining 2 connections, for 8 s at most" in errors
+
+
+def test_whoever_repeats_himself_changes_nothing(serving: Serve) -> None:
+    """Also at the very end, when the interpreter has taken its signal handlers away."""
+    service = serving(SERVICE + "\nimport atexit; atexit.register(time.sleep, 0.3)")
+    service.address()
+    while service.process.poll() is None:
+        service.send(signal.SIGTERM)
+        service.send(signal.SIGUSR1)
+        service.send(signal.SIGHUP)
+        gevent.sleep(0.001)
+    assert end(service)[0] == 0
 
 
 def test_draining_takes_as_long_as_it_is_told(serving: Serve) -> None:
