@@ -233,6 +233,22 @@ def test_connect_takes_them_too(serve: Serve) -> None:
     assert answers == [b"HELLO\n"]
 
 
+def test_a_client_may_have_a_request_handler(serve: Serve) -> None:
+    seen: list[Any] = []
+    over = Event()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"hello\n")
+            seen.append((self.rfile.readline(), self.server))
+            over.set()
+
+    server = serve(legacy.request_handler(Upper))
+    greensock.connect(server.url, legacy.request_handler(Handler))
+    assert over.wait(5)
+    assert seen == [(b"HELLO\n", None)]
+
+
 def test_unix_sockets_have_no_address(serve: Serve, tmp_path: Path) -> None:
     seen: list[Any] = []
     server = serve(legacy.stream_handle(lambda sock, address: seen.append(address)), f"unix:{tmp_path}/socket")

@@ -1,5 +1,6 @@
 """Legacy code in programs that are monkey-patched, by themselves or by somebody else, and in others."""
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -135,6 +136,27 @@ def test_a_server_in_the_main_thread_and_its_shutdown_in_a_handler(run: Launch, 
         """,
     )
     assert done.finish() == (0, "b'hello\\n'\n" * 2, "")
+
+
+@every_way
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
+def test_an_interrupt_ends_the_loop_as_it_always_did(run: Launch, how: str, kind: str) -> None:
+    serving = run(
+        how,
+        f"""
+        with legacy.{kind}(("127.0.0.1", 0), Upper) as server:
+            gevent.spawn_later(0.01, print, "serves", flush=True)
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                print("interrupted")
+        print(server.socket.fileno())
+        """,
+    )
+    assert serving.line() == "serves"
+    status, output, errors = serving.finish(signal.SIGINT)
+    assert (status, output) == (0, "interrupted\n-1\n")
+    assert "Traceback" not in errors  # gevent says in a line of its own that there was an interrupt
 
 
 @pytest.mark.parametrize("how", [how for how in BEGINNINGS if how != "unpatched"])

@@ -9,7 +9,9 @@ import os
 import queue
 import socket as sockets
 import socketserver
+import ssl
 import sys
+import tempfile
 import threading
 import xmlrpc.client
 import xmlrpc.server
@@ -22,10 +24,12 @@ import gevent.event
 import gevent.monkey
 import gevent.queue
 import gevent.socket
+import gevent.ssl
 import pytest
 
 from greensock import legacy
 from greensock.testing import PATIENCE, Peer, wait_until
+from tls_peer import SecurePeer, credentials
 
 LOOPBACK: Final = ("127.0.0.1", 0)
 
@@ -358,9 +362,10 @@ def test_many_requests_at_a_time(world: World) -> None:
         peer.close()
 
 
-def test_one_request_can_be_handled_by_hand(every_world: World) -> None:
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
+def test_one_request_can_be_handled_by_hand(every_world: World, kind: str) -> None:
     world = every_world
-    server = world.keep(world.module.TCPServer(LOOPBACK, Echo))
+    server = world.keep(getattr(world.module, kind)(LOOPBACK, Echo))
     for _ in range(2):
         with Peer(server.server_address) as first, Peer(server.server_address) as second:
             for peer in (first, second):
@@ -886,6 +891,54 @@ def test_closing_ends_a_loop_that_was_not_shut_down(ours: World) -> None:
     assert ask(server) == b"HELLO\n"
     server.server_close()
     running.join()
+
+
+@native_threads
+def test_closing_ends_a_loop_in_another_thread(no_leaks: None) -> None:
+    server = legacy.TCPServer(LOOPBACK, Echo)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    assert ask(server) == b"HELLO\n"
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def context() -> ssl.SSLContext:
+    """For servers: gevent's, which does not block."""
+    made = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    both = credentials()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in both:
+            Path(folder, name).write_bytes(both[name])
+        made.load_cert_chain(Path(folder, "cert"), Path(folder, "key"))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
+def test_a_listening_socket_that_was_wrapped_makes_it_a_server_of_tls(
+    ours: World, kind: str, context: ssl.SSLContext
+) -> None:
+    """The recipe of the documentation of http.server. Handshakes hold up nobody, as they do there."""
+    server: Any = getattr(legacy, kind)(LOOPBACK, Echo)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    ours.serve(server)
+    with Peer(server.server_address) as silent, SecurePeer(server.server_address, shake=kind != "TCPServer") as peer:
+        if kind == "TCPServer":  # one after the other: the first one's handshake is due
+            silent.reset()
+            peer.shake_hands()
+        assert peer.exchange(b"hello\n") == b"HELLO\n"
+
+
+def test_requests_may_be_wrapped_one_by_one(ours: World, context: ssl.SSLContext) -> None:
+    def get_request(self: Any) -> Any:
+        request, client_address = self.socket.accept()
+        return context.wrap_socket(request, server_side=True), client_address
+
+    server = ours.make("ThreadingTCPServer", Echo, get_request=get_request)
+    ours.serve(server)
+    with Peer(server.server_address), SecurePeer(server.server_address) as peer:  # the first one says nothing
+        assert peer.exchange(b"hello\n") == b"HELLO\n"
 
 
 @pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])

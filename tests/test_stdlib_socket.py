@@ -682,6 +682,17 @@ def test_another_thread_is_refused(ours: Pair) -> None:
     assert len(errors) == 3 and all("another thread" in str(error) for error in errors)
 
 
+def test_another_thread_may_close_the_last_file(ours: Pair) -> None:
+    """As its garbage collection does with one that was forgotten."""
+    file = ours.sock.makefile("rb")
+    ours.sock.close()
+    thread = threading.Thread(target=file.close)
+    thread.start()
+    thread.join()
+    wait_until(lambda: ours.below.state is not greensock.SocketState.OPEN)
+    assert ours.peer.recv(1) == b""
+
+
 def test_when_the_connection_is_closed_below_files_are_of_no_use(ours: Pair) -> None:
     file = ours.sock.makefile("rb")
     ours.below.terminate()
