@@ -258,6 +258,13 @@ class TestCurl:
         stats = server.stats()
         assert min(stats.bytes_read, stats.bytes_written) > BULK
 
+    def test_it_says_goodbye(self, serve: Serve, curl: Callable[..., Foreign]) -> None:
+        reply = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+        recorder = Recorder(data=lambda socket, data: socket.write(reply))
+        client = curl(f"https://127.0.0.1:{secure(serve, recorder).port}/")
+        assert client.finish() == 0, client.said
+        assert ending(recorder)[1:] == (None, "eof")
+
     @pytest.mark.parametrize("fault", ["name", "authority"])
     def test_it_refuses(self, server: greensock.Server, curl: Callable[..., Foreign], fault: str) -> None:
         if fault == "name":
@@ -407,9 +414,11 @@ def digest(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def alpn(runtime: str) -> dict[str, Any]:
-    """The option for the protocol "b"; Bun takes it as it goes over the wire (RFC 7301, section 3.1)."""
-    return {"ALPNProtocols": ["b"] if runtime == "node" else "\1b"}
+def agreeing(runtime: str, version: str) -> dict[str, Any]:
+    """Options for the protocol "b" and a version of TLS; Bun takes both as they go over the wire."""
+    if runtime == "node":
+        return {"ALPNProtocols": ["b"], "maxVersion": f"TLSv{version}"}
+    return {"ALPNProtocols": "\1b", "maxVersion": {"1.2": 0x0303, "1.3": 0x0304}[version]}
 
 
 @runtimes
@@ -424,11 +433,12 @@ class TestScriptClients:
 
         return start
 
-    def test_a_dialogue(self, serve: Serve, client: Callable[..., Any], runtime: str) -> None:
+    @versions
+    def test_a_dialogue(self, serve: Serve, client: Callable[..., Any], runtime: str, version: str) -> None:
         recorder = echo()
-        peer = client(secure(serve, recorder, alpn=["b"]), tls=alpn(runtime))
+        peer = client(secure(serve, recorder, alpn=["b"]), tls=agreeing(runtime, version))
         opened = peer.event("open")
-        assert (opened["authorized"], opened["version"], opened["alpn"]) == (True, "TLSv1.3", "b")
+        assert (opened["authorized"], opened["version"], opened["alpn"]) == (True, f"TLSv{version}", "b")
         peer.say("write hello")
         peer.event("data", size=5, sha256=digest(b"hello"))
         peer.say("end")
@@ -522,11 +532,12 @@ class TestScriptServers:
 
         return start
 
-    def test_a_dialogue(self, server: Callable[..., Any], runtime: str) -> None:
+    @versions
+    def test_a_dialogue(self, server: Callable[..., Any], runtime: str, version: str) -> None:
         here = Recorder()
-        peer = server(echo=True, tls=alpn(runtime))
+        peer = server(echo=True, tls=agreeing(runtime, version))
         socket = greensock.connect(peer.address, here.handlers, tls={**trust(), "alpn": ["a", "b"]})
-        assert (socket.authorized, socket.tls_version, socket.alpn_protocol) == (True, "TLSv1.3", "b")
+        assert (socket.authorized, socket.tls_version, socket.alpn_protocol) == (True, f"TLSv{version}", "b")
         socket.write(b"hello")
         here.wait_for("data")
         assert here.received == b"hello"
