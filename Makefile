@@ -24,10 +24,10 @@ help:
 demo: $(VENV)/.has-locust
 	@$(BIN)/python loadtests/demo.py $(ARGS)
 
-test: $(VENV)/.has-dev $(VENV)/.has-locust
+test: $(VENV)/.has-cli $(VENV)/.has-dev $(VENV)/.has-locust
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.has-dev $(VENV)/.has-locust $(VENV)/.has-bench
+check: $(VENV)/.has-cli $(VENV)/.has-dev $(VENV)/.has-locust $(VENV)/.has-bench
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy

@@ -1,6 +1,7 @@
-"""RESP2, the protocol of Redis (redis.io/docs/latest/develop/reference/protocol-spec): a framing of one's own.
+"""RESP2, the protocol of Redis (redis.io/docs/latest/develop/reference/protocol-spec): framings of one's own.
 
-It is the server's side: the decoder gives commands, as lists of words, and ``encode`` takes replies.
+``Resp`` is the server's side: its decoder gives commands, as lists of words, and ``encode`` takes replies. ``Replies``
+is the client's: it encodes commands, and its decoder gives replies; an error among them is an exception, not raised.
 """
 
 from greensock import FrameError, FrameTooLarge, IncompleteRead
@@ -68,3 +69,88 @@ def header(data, position, kind, commands):
         if (size := int(line[1:])) > LIMITS[kind]:
             raise FrameTooLarge(f"{size} is over the limit of {LIMITS[kind]}", commands)
     return size, end + 2
+
+
+# -- the client's side -----------------------------------------------------------------------------------
+
+LONGEST_LINE = 4096
+LARGEST = 512 * 1024 * 1024  # what Redis itself takes for one word
+
+
+class RedisError(Exception):
+    """What Redis answers to a command that it does not like."""
+
+
+class Replies:
+    def decoder(self):
+        return ReplyDecoder()
+
+    def encode(self, command):
+        words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
+        return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+class ReplyDecoder:
+    def __init__(self):
+        self.rest, self.needed = bytearray(), 0  # what is not whole yet is looked at again when it is so long
+        self.arrays: list[tuple[int, list]] = []  # those that are not whole, one in the other, each with its size
+
+    def feed(self, data):
+        self.rest += data
+        replies: list = []
+        position = 0
+        if len(self.rest) >= self.needed:
+            data, self.needed = bytes(self.rest), 0
+            while (end := data.find(b"\r\n", position, position + LONGEST_LINE)) >= 0:
+                kind, line, start = data[position : position + 1], data[position + 1 : end], end + 2
+                if kind == b"$" and line != b"-1":
+                    end = start + number(line, replies)
+                    if len(data) < end + 2:
+                        self.needed = end + 2 - position
+                        break
+                    value, start = data[start:end], end + 2
+                elif kind == b"*" and line not in (b"-1", b"0"):
+                    self.arrays.append((number(line, replies), []))
+                    position = start
+                    continue
+                else:
+                    value = simple(kind, line, replies)
+                position = start
+                self.put(value, replies)
+            if not self.needed and len(data) - position >= LONGEST_LINE:
+                raise FrameTooLarge(f"a line of more than {LONGEST_LINE} bytes", replies)
+            del self.rest[:position]
+        return replies
+
+    def put(self, value, replies):
+        """A value is whole: it is a reply, or part of the innermost array, which may be whole by that."""
+        while self.arrays:
+            size, items = self.arrays[-1]
+            items.append(value)
+            if len(items) < size:
+                return
+            value = items
+            self.arrays.pop()
+        replies.append(value)
+
+    def close(self):
+        if self.rest or self.arrays:
+            raise IncompleteRead("the peer ended inside a reply", bytes(self.rest))
+
+
+def simple(kind, line, replies):
+    if kind == b"+":
+        return line.decode(errors="replace")
+    if kind == b"-":
+        return RedisError(line.decode(errors="replace"))
+    if kind == b":":
+        return number(line.removeprefix(b"-"), replies) * (-1 if line[:1] == b"-" else 1)
+    if kind in (b"$", b"*"):
+        return [] if line == b"0" else None
+    raise FrameError(f"no reply: {kind + line!r}", replies)
+
+
+def number(line, replies):
+    if not line.isdigit() or (size := int(line)) > LARGEST:
+        raise FrameError(f"no number, or too large a one: {line!r}", replies)
+    return size

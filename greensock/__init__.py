@@ -8,6 +8,7 @@ from . import framing
 from .client import connect
 from .doctor import doctor
 from .errors import FrameError, FrameTooLarge, IncompleteRead, SlowConsumer, SocketClosed, WriteQueueFull
+from .exchange import Exchange
 from .group import Group
 from .handlers import Handlers
 from .lifecycle import call_from_thread, run
@@ -24,6 +25,7 @@ __all__ = [
     "TLS",
     "BufferSink",
     "CloseReason",
+    "Exchange",
     "FrameError",
     "FrameTooLarge",
     "Group",

@@ -55,6 +55,11 @@ class Acceptor(StreamServer):
             tls=tls.server_side(options.tls) if options.tls is not None else None,
             spawn=self._spawn_session,
         )
+        self._make_wire: type[Plain] = Plain
+        if self._shared.tls is not None:
+            from .secure import Secure  # not before there is TLS: see there
+
+            self._make_wire = Secure
         self._full = False
         self._starving = False
         self._unix_path = ""
@@ -159,7 +164,7 @@ class Acceptor(StreamServer):
 
     def _accepted(self, descriptor: int, address: Any) -> None:
         try:
-            wire = Plain(*self._kind, descriptor)
+            wire = self._make_wire(*self._kind, descriptor)
         except BaseException:
             os.close(descriptor)
             raise

@@ -61,15 +61,17 @@ class App:
         if not colon:
             place, name = target, ""
         self._name = name or DEFAULT_NAME
-        if is_path(place):
-            directory, self._module = _locate(place)
+        self._file = os.path.abspath(place) if is_path(place) else None
+        if self._file is not None:
+            self.root, self._module = _locate(place)
+        elif all(part.isidentifier() for part in place.split(".")):
+            self.root, self._module = os.getcwd(), place
         else:
-            directory, self._module = os.getcwd(), place
-            if not all(part.isidentifier() for part in place.split(".")):
-                raise AppError(f"{target!r} names no module; a target is MODULE:NAME or path/to/file.py:NAME")
-        if directory not in sys.path:
-            sys.path.insert(0, directory)
-        self.root = os.path.abspath(_root_of(self._module.partition(".")[0]) or directory)
+            raise AppError(f"{target!r} names no module; a target is MODULE:NAME or path/to/file.py:NAME")
+        if sys.path[:1] != [self.root]:
+            sys.path.insert(0, self.root)
+        if self._file is None:
+            self.root = _root_of(place.partition(".")[0]) or self.root
 
     def load(self) -> object:
         """Import the program and return its handlers, fit for ``listen``.
@@ -172,7 +174,7 @@ class App:
     def _check_origin(self, module: ModuleType) -> None:
         """A file may have the name of a module that is something else, and imported already."""
         file = _file_of(module)
-        if is_path(self.target) and not self.owns(file):
+        if self._file is not None and (file is None or os.path.abspath(file) != self._file):
             raise AppError(
                 f"{self.target}: the name {self._module!r} is taken by {file or 'a built-in module'}; rename the file"
             )
@@ -237,8 +239,9 @@ def _root_of(package: str) -> str | None:
     spec = PathFinder.find_spec(package)
     if spec is None:
         return None
-    inside = next(iter(spec.submodule_search_locations or ()), None) or os.path.dirname(spec.origin or "")
-    if not _FOREIGN.isdisjoint(inside.split(os.sep)) or spec.submodule_search_locations is None:
+    locations = spec.submodule_search_locations
+    inside = os.path.abspath(next(iter(locations or ()), None) or os.path.dirname(spec.origin or ""))
+    if locations is None or not _FOREIGN.isdisjoint(inside.split(os.sep)):
         return inside  # the neighbours of an installed package are other people's
     return os.path.dirname(inside)
 

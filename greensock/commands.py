@@ -102,6 +102,10 @@ def _serve(config: str | None, print_config: bool, **given: Any) -> None:
         raise click.ClickException(error.strerror or str(error)) from None
     except (AppError, ValueError) as error:
         raise click.ClickException(str(error)) from None
+    except ModuleNotFoundError as error:
+        if error.name not in ("prometheus_client", "watchfiles"):
+            raise
+        raise click.ClickException(f"this needs {error.name}; install greensock[cli]") from None
     sys.exit(status)
 
 

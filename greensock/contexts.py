@@ -268,11 +268,12 @@ class Secured(ssl.SSLObject):
         if isinstance(outer, _NamesAside):  # another thread shakes hands
             super().do_handshake()
             return
-        sys.unraisablehook = inner = _NamesAside(outer)
+        _names_aside.outer = outer
+        sys.unraisablehook = _names_aside
         try:
             super().do_handshake()
         finally:
-            if sys.unraisablehook is inner:
+            if sys.unraisablehook is _names_aside:
                 sys.unraisablehook = outer
 
     def _sslsock(self) -> "Secured":
@@ -291,6 +292,9 @@ class _NamesAside:
     def __call__(self, unraisable: Any) -> None:
         if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
             self.outer(unraisable)
+
+
+_names_aside: Final = _NamesAside(sys.unraisablehook)
 
 
 # -- contexts of the user's ------------------------------------------------------------------------------
@@ -331,20 +335,29 @@ def adopt(context: ssl.SSLContext, server_side: bool) -> bool:
 # -- after the handshake ---------------------------------------------------------------------------------
 
 
-def authorization(context: ssl.SSLContext, server_side: bool, secured: ssl.SSLObject) -> tuple[bool, Exception | None]:
-    """Whether the peer of *secured* was verified, and if it was not although it might have been, why.
+def authorization(
+    context: ssl.SSLContext, server_side: bool
+) -> Callable[[ssl.SSLObject], tuple[bool, Exception | None]]:
+    """What tells whether the peer of a connection was verified, and if it was not although it might have been, why.
 
-    *context* is what the connection began with: what is demanded of the peer does not change with the name.
+    *context* is what connections begin with: what is demanded of the peer does not change with the name.
     """
     if context.verify_mode == ssl.CERT_REQUIRED:
-        return True, None  # or there would have been no end of the handshake
-    if context.verify_mode == ssl.CERT_OPTIONAL and secured.getpeercert(True) is not None:
-        return True, None
+        return lambda secured: (True, None)  # or there would have been no end of the handshake
     if context.verify_mode == ssl.CERT_OPTIONAL:
-        return False, _unverified("the peer gave no certificate")
+        return _if_given
     if server_side:
-        return False, None
-    return False, _unverified("the server's certificate was not verified: reject_unauthorized is False")
+        return lambda secured: (False, None)
+    return lambda secured: (
+        False,
+        _unverified("the server's certificate was not verified: reject_unauthorized is False"),
+    )
+
+
+def _if_given(secured: ssl.SSLObject) -> tuple[bool, Exception | None]:
+    if secured.getpeercert(True) is not None:
+        return True, None
+    return False, _unverified("the peer gave no certificate")
 
 
 def _unverified(text: str) -> ssl.SSLCertVerificationError:

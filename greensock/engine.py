@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
-from .state import BUSY, BY_HAND, CONTEXT, OVER, PENDING
+from .state import BUSY, BY_HAND, CONTEXT, FOR_RUNNERS, NOT_SERVED, OVER, TO_SETTLE
 
 #: The identity of the OS thread, also where threading was monkey-patched.
 get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
@@ -49,9 +49,6 @@ HANDSHAKES_PER_TURN: Final = 5
 #: Parked runners up to this number are kept for good; more of them only as long as they are used.
 KEEP_PARKED: Final = 64
 
-
-#: With one of these a socket is not served by runners, save that a reader's may have events.
-NOT_SERVED: Final = BUSY | BY_HAND
 
 #: To a hub, without the question whether the current greenlet is one itself.
 switch: Final = greenlet.switch
@@ -121,11 +118,16 @@ class Engine:
 
     def __init__(self, hub: Any) -> None:
         _refuse_what_cannot_serve(hub)
+        if getattr(hub, _FORK_MARK, False):
+            hub.loop.reinit()  # gevent.fork has done so, os.fork has not; a second time does no harm
+            setattr(hub, _FORK_MARK, False)
         self.hub = hub
         self.loop = hub.loop
         self.thread = get_ident()
         self.pid = os.getpid()
         self.ready: deque[Any] = deque()
+        #: puts a socket there: the callback of every read watcher, made once for all of them
+        self.on_readable: Callable[[Any], None] = self.ready.append
         #: sockets that other greenlets wrote to since the last turn
         self.dirty: deque[Any] = deque()
         #: the socket whose handler runs in this turn and has not blocked
@@ -244,7 +246,7 @@ class Engine:
                 while ready:
                     socket = ready[0]
                     flags = socket._flags
-                    if socket._running is not None or (flags & BY_HAND and not flags & PENDING):
+                    if socket._running is not None or (flags & BY_HAND and not flags & FOR_RUNNERS):
                         ready.popleft()
                         if socket._waiter is not None:
                             self.resume(socket)
@@ -291,23 +293,35 @@ class Engine:
         """
         hub = self.hub
         socket._waiter = getcurrent()
-        if socket._waiter is hub:
-            socket._waiter = None
-            hub.switch()  # which says that it cannot
+        if getattr(socket._waiter, "switch_out", None) is not None:
+            self._wait_by_the_hub(socket)
+            return
         try:
             while True:
                 if self.current is socket:
                     other = self.ready[0] if self._turning and self.ready else None
-                    if other is not None and other._waiter is not None and not other._flags & PENDING:
+                    if other is not None and other._waiter is not None and not other._flags & FOR_RUNNERS:
                         self.ready.popleft()
                         self.current = other
-                        switch(other._waiter)
+                        other._waiter.switch()
                     else:
                         self.current = None
                         switch(hub)
                 else:
                     switch(hub)
                 if self.current is socket:  # else it was somebody who has no business to
+                    return
+        finally:
+            socket._waiter = None
+
+    def _wait_by_the_hub(self, socket: Any) -> None:
+        """:meth:`wait` for a greenlet that wants to know when it is left, or for the hub, which says that it cannot."""
+        try:
+            while True:
+                if self.current is socket:
+                    self.current = None
+                self.hub.switch()
+                if self.current is socket:
                     return
         finally:
             socket._waiter = None
@@ -348,7 +362,7 @@ class Engine:
             while ready:
                 socket: Any = ready.popleft()
                 flags = socket._flags
-                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)):
+                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & FOR_RUNNERS)):
                     ready.appendleft(socket)  # not for this runner: turn() finds the one for it
                     break
                 self.current = socket
@@ -372,7 +386,7 @@ class Engine:
                         socket._settle()
                     break
                 self.current = None
-                if socket._flags:
+                if socket._flags & TO_SETTLE:
                     socket._settle()
                 if getrefcount(me) != baseline or getweakrefcount(me) or attributes or mine is not None:
                     if mine is not None:
@@ -517,14 +531,14 @@ _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 _FORK_MARK: Final = "_greensock_carried_over_a_fork"
 _FORKED: Final = (
     "this gevent hub was carried over a fork, and its connections belong to the parent: "
-    "fork before the first use of gevent, or start a new process"
+    "fork before the first use of greensock, or start a new process"
 )
 
 
 def _after_fork_in_child() -> None:
     hub = get_hub_if_exists()
     if hub is not None:
-        setattr(hub, _FORK_MARK, True)
+        setattr(hub, _FORK_MARK, True)  # an engine that is made on it later begins with a loop of this process's own
     for engine in list(_engines):
         if engine.thread == get_ident():  # the loops of other threads do not run in the child
             engine._stop_in_child()
@@ -537,8 +551,6 @@ if hasattr(os, "register_at_fork"):
 def _refuse_what_cannot_serve(hub: Any) -> None:
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise RuntimeError("greensock needs the GIL: greenlets of free-threaded Python crash (run with PYTHON_GIL=1)")
-    if getattr(hub, _FORK_MARK, False):
-        raise RuntimeError(_FORKED)
     if "libuv" in type(hub.loop).__module__:
         raise RuntimeError("greensock needs gevent's libev loop (GEVENT_LOOP=libev): libuv has no prepare watchers")
 

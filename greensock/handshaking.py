@@ -10,7 +10,8 @@ from typing import Any
 from .events import Events
 from .link import CLOSED
 from .sending import ENDED, OPEN
-from .state import HANDSHAKING, MORE, OPENING, SECURE
+from .state import HANDSHAKING, MORE, OPENING, SECURE, UNREADABLE
+from .wire import Plain
 
 
 class Handshaking(Events):
@@ -33,18 +34,22 @@ class Handshaking(Events):
             self._engine.watch_clock(self, limit)
         if not self._shared.tls.server_side:
             try:
-                self._encrypt().begin()
+                self._encrypt(self._shared.tls).begin()
             except OSError as error:
                 self._handshake_failed(error)
                 return
             self._after_step()
-        self._watch()
+        else:
+            self._watch()
 
-    def _encrypt(self, endpoint: Any = None) -> Any:
+    def _encrypt(self, endpoint: Any) -> Any:
         """Have a wire with TLS from now on."""
-        from .secure import encrypt  # with the first handshake, not before: see there
+        wire: Any = self._wire
+        if type(wire) is Plain:  # as of clients, and before STARTTLS
+            from .secure import secured  # with the first handshake, not before: see there
 
-        self._wire = wire = encrypt(self._wire, endpoint or self._shared.tls, self._engine)
+            self._wire = wire = secured(wire)
+        wire.encrypt(endpoint, self._engine)
         return wire
 
     def _shake(self) -> None:
@@ -53,23 +58,23 @@ class Handshaking(Events):
             self._reader.stop()  # or it would be ready again in every turn
             return
         try:
-            wire: Any = self._wire if self._wire.tls is not None else self._encrypt()
+            wire: Any = self._wire if self._wire.tls is not None else self._encrypt(self._shared.tls)
             done = wire.shake()
         except BlockingIOError:
             done = False
         except OSError as error:
             self._handshake_failed(error)
             return
-        self._after_step()
         if done:
             self._reader.stop()  # from now on it is for another callback, in blocking style
             self._shaken()
         else:
-            self._watch()
+            self._after_step()
 
     def _after_step(self) -> None:
         if self._wire.backlog is not None:
             self._watch_writing(self._push)
+        self._watch()
 
     def _handshake_failed(self, error: OSError) -> None:
         error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
@@ -86,6 +91,8 @@ class Handshaking(Events):
             self._open()
         if self._queue.size and not self._corks:
             self._flush()
+        elif wire.backlog is not None and (not wire.more or self._flags & UNREADABLE) and self._state is not CLOSED:
+            self._push()  # else it goes out with the answer to what has come already
 
     def _now_secure(self, endpoint: Any) -> None:
         wire: Any = self._wire
@@ -97,12 +104,14 @@ class Handshaking(Events):
 
     # -- afterwards ----------------------------------------------------------------------------------
 
-    def _after_read(self) -> None:
-        """What the kernel does not tell: that TLS has more to give, or something of its own to say."""
-        wire = self._wire
-        if wire.more:
+    def _note_more(self) -> None:
+        """Whether TLS has more to give, which the kernel does not tell."""
+        if self._wire.more:
             self._flags |= MORE
         else:
             self._flags &= ~MORE
-        if wire.backlog is not None and not self._queue.size:
-            self._watch_writing(self._push)
+
+    def _push_words(self) -> None:
+        """TLS has something of its own to say, to which no answer of this side has given a lift."""
+        if not self._queue.size and self._state is not CLOSED:
+            self._push()

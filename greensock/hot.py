@@ -50,8 +50,15 @@ class Reloader:
         #: how often it was done, and how often not
         self.reloads = 0
         self.failures = 0
-        #: files that are to be watched: those that were imported, and those that a failed import has seen
-        self.files = app.files()
+        #: the files of the program, whatever a reload is doing to its modules
+        self._files = app.files()
+        #: those that a failed import has seen, or missed
+        self._seen: set[str] = set()
+
+    def files(self) -> set[str]:
+        """The files that a change of is news, now. May be asked by any thread."""
+        self._files = self._files | self._app.files()  # also what handlers import when they run
+        return self._files | self._seen
 
     def reload(self, *, asked: bool = False) -> None:
         """Do it, and log what came of it. Blocks until it is done, or overtaken.
@@ -70,7 +77,7 @@ class Reloader:
         try:
             outcome = try_out(self._app.target, patch=self._patch, timeout=self._timeout)
             if outcome.error is not None:
-                self.files |= set(filter(self._app.owns, outcome.files))
+                self._seen = self._seen.union(filter(self._app.owns, outcome.files))
                 raise AppError(outcome.error)
             self._take_over()
         except AppError as error:
@@ -93,7 +100,7 @@ class Reloader:
             except TypeError as error:
                 raise AppError(f"{self._app.target} cannot take over: {error}") from None
         del handlers
-        self.files = self._app.files()
+        self._files = self._seen = set()
         self._timeout = max(self._timeout, 5 * (monotonic() - before))
         forget()
 
@@ -131,18 +138,22 @@ class Watcher:
     def _run(self) -> None:
         while not self._closed:
             watched = self._directories()
+            try:
+                for _ in self._news(watched):
+                    if self._closed or not self._tell():
+                        return
+                    if self._directories() != watched:
+                        break  # and begin again with the others
+            except Exception:  # of watchfiles: a directory has gone, or the system grants no more watches
+                watched = set()
             if not watched:
                 native.sleep(LOOK / 1000)
-            for _ in self._news(watched):
-                if self._closed or not self._tell():
-                    return
-                if self._directories() != watched:
-                    break  # and begin again with the others
+                self._tell()
 
     def _news(self, directories: set[str]) -> Iterable[object]:
         """Something whenever there may be news, and every now and then."""
         if not directories:
-            return [()]
+            return ()
         return self._watch(
             *directories,
             watch_filter=None,

@@ -39,7 +39,8 @@ def request_handler(HandlerClass: Any, server: Any = None) -> Callable[[Socket[A
     Args:
         HandlerClass: called with the connection as a ``socket.socket`` (:meth:`Socket.as_stdlib`), the address of
             the peer, and *server*; a class does all its work then.
-        server: what handlers find as ``self.server``. None: one :class:`Surroundings` for all of them.
+        server: what handlers find as ``self.server``. None: one :class:`Surroundings` for all of them, or None for a
+            client.
     """
     if not callable(HandlerClass):
         raise TypeError(f"the handler class cannot be called: {HandlerClass!r}")
@@ -47,7 +48,7 @@ def request_handler(HandlerClass: Any, server: Any = None) -> Callable[[Socket[A
 
     def handle(socket: Socket[Any]) -> None:
         around = server
-        if around is None:
+        if around is None and socket.server is not None:
             around = made.get(socket.server)
             if around is None:
                 around = made[socket.server] = Surroundings(socket.server, HandlerClass)
@@ -91,4 +92,6 @@ class Surroundings:
         self._server.stop()
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         return getattr(self._server, name)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import gevent.server
 
-from . import log, net
+from . import log, net, patching
 from .engine import Engine
 from .handlers import HandlerTable
 from .options import Options
@@ -68,6 +68,7 @@ class StreamServer(gevent.server.StreamServer):
     def start_accepting(self) -> None:
         """Accept, again, after ``stop_accepting``."""
         if self._greensock is None:
+            patching.warn_when_late()
             self._greensock = Carrier(self)
         super().start_accepting()
 

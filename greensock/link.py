@@ -167,7 +167,7 @@ class Link:
         if (not flags & UNREADABLE or flags & HANDSHAKING) and self._state is not CLOSED:
             reader = self._reader
             if not reader.active:
-                reader.start(self._engine.ready.append, self)
+                reader.start(self._engine.on_readable, self)
             if flags & STORED and self._running is None and self._engine.current is not self:
                 self._serve_next_turn()
 

@@ -31,7 +31,7 @@ def peek(socket: Encryption, size: int, timeout: float | None) -> bytes:
             socket._reading_failed(error)
             break
         if not socket._reader.active:
-            socket._reader.start(socket._engine.ready.append, socket)
+            socket._reader.start(socket._engine.on_readable, socket)
         socket._wait(deadline, timeout)
     data.put(socket._last_input(size))
     return data.peek(size)

@@ -1,6 +1,7 @@
 """Blocking style: the reading side of a socket whose user asks for its input, in a session or without any handlers."""
 
 from collections.abc import Iterator
+from operator import length_hint
 from typing import Any, Final, Self
 
 from .engine import get_ident
@@ -146,25 +147,34 @@ class Reading(Waiting):
         return MessageIterator(self, timeout)
 
     def _next_message(self, timeout: float | None) -> Any:
+        self._check_messages()
+        if self._frames is not None:
+            for message in self._frames.messages:
+                return message
+        messages = self._next_messages(timeout)
+        return _END if messages is None else next(messages)
+
+    def _next_messages(self, timeout: float | None) -> Iterator[Any] | None:
+        """The messages that there are, at least one, after waiting for it; None at the end of the input.
+
+        What is not taken from the iterator comes again.
+        """
         data = self._check_messages()
         frames = self._frames
         if frames is None:
             frames = self._frames = Frames(self._shared.options.framing.decoder())
-        for message in frames.messages:
-            return message
         deadline = deadline_of(timeout)
-        while True:
+        while not length_hint(frames.messages):
             if frames.failure is not None:
                 raise self._message_error(frames.failure)
-            chunk = data.take_all() if data.size else self._receive(READ_SIZE, deadline, timeout)
+            chunk = data.take_all() if data.chunk else self._receive(READ_SIZE, deadline, timeout)
             if not chunk:
                 if self._flags & EOF_READ:
                     self._check_cut_off(frames)
                 self._ended_cleanly()
-                return _END
+                return None
             self._counters.messages_read += frames.feed(chunk)
-            for message in frames.messages:
-                return message
+        return frames.messages
 
     def _check_cut_off(self, frames: Frames) -> None:
         try:

@@ -83,8 +83,13 @@ class Receiving(Handshaking):
     # -- what a runner does --------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        if self._flags & CAREFUL and self._serve_carefully():
-            return
+        careful = self._flags & CAREFUL
+        if careful:
+            if careful == SECURE:
+                self._serve_secure()
+                return
+            if self._serve_carefully():
+                return
         size = self._read_size
         try:
             data = self._wire.read(size)
@@ -171,22 +176,26 @@ class Receiving(Handshaking):
         except OSError as error:
             self._reading_failed(error)
             return None
-        if wire.more or wire.backlog is not None or self._flags & MORE:
-            self._after_read()
+        if wire.more or self._flags & MORE:
+            self._note_more()
         return data
 
     def _serve_secure(self) -> None:
         data = self._read_once()
-        if data:
-            self.bytes_read += len(data)
-            self._counters.messages_read += 1
-            handler = self._table.data
-            if handler is not None:
-                handler(self, data)
-        elif data is not None:
-            self._end_of_input()
-        if self._queue.size and not self._corks:
-            self._flush()
+        try:
+            if data:
+                self.bytes_read += len(data)
+                self._counters.messages_read += 1
+                handler = self._table.data
+                if handler is not None:
+                    handler(self, data)
+            elif data is not None:
+                self._end_of_input()
+            if self._queue.size and not self._corks:
+                self._flush()
+        finally:
+            if self._wire.backlog is not None:
+                self._push_words()
 
     def _reading_failed(self, error: OSError) -> None:
         error.__traceback__ = None  # its frames hold the socket, which would keep itself alive by it
@@ -213,10 +222,14 @@ class Receiving(Handshaking):
     # -- messages ------------------------------------------------------------------------------------
 
     def _serve_messages(self) -> None:
-        if self._flags & HELD or self._read_messages():
-            self._deliver_messages()
-        if self._queue.size and not self._corks:
-            self._flush()
+        try:
+            if self._flags & HELD or self._read_messages():
+                self._deliver_messages()
+            if self._queue.size and not self._corks:
+                self._flush()
+        finally:
+            if self._wire.backlog is not None:
+                self._push_words()
 
     def _read_messages(self) -> bool:
         """Read and decode. Whether there is something to deliver."""

@@ -51,7 +51,7 @@ class Buffers:
 
 
 class Secure(Plain):
-    """A connection inside TLS. Made by :func:`encrypt`; :meth:`shake` comes first, until :attr:`established`.
+    """A connection inside TLS: first :meth:`encrypt`, then :meth:`shake` until it is :attr:`established`.
 
     ``read`` gives plaintext, and ``b""`` at the peer's close_notify. A peer that closes without one is an
     ``SSLEOFError``: what it sent may have been cut off. ``finish`` says close_notify before FIN.
@@ -74,12 +74,11 @@ class Secure(Plain):
         "tls",
     )
 
-    tls: Any
-
-    def _set_up(self, endpoint: Any, buffers: Buffers) -> None:
-        self.setblocking(False)
-        self._buffers = buffers
-        self.tls = endpoint.wrap(buffers.incoming, buffers.outgoing)
+    def __init__(self, family: int, kind: int, protocol: int, descriptor: int) -> None:
+        super().__init__(family, kind, protocol, descriptor)
+        #: OpenSSL's side of it; None before :meth:`encrypt`
+        self.tls: Any = None
+        self._buffers: Any = None
         #: whether the handshake is done
         self.established = False
         #: whether the peer has proved who it is, and why not
@@ -94,6 +93,22 @@ class Secure(Plain):
         self._ending: bytes | OSError | None = None  # what comes after that: the end, or a failure
         self._finishing = False
         self._read_size = READ_SIZE
+
+    def encrypt(self, endpoint: Any, engine: Any) -> None:
+        """Be one side of TLS.
+
+        Args:
+            endpoint: of :mod:`greensock.tls`: which side this is, and its certificates.
+            engine: whose connections share the buffers.
+        """
+        if endpoint.private_bios:
+            buffers = Buffers()
+        else:
+            buffers = engine.tls_buffers
+            if buffers is None:
+                buffers = engine.tls_buffers = Buffers()
+        self._buffers = buffers
+        self.tls = endpoint.wrap(buffers.incoming, buffers.outgoing)
 
     # -- the handshake -------------------------------------------------------------------------------
 
@@ -136,7 +151,9 @@ class Secure(Plain):
                 with suppress(OSError):
                     self.send(alert)
             raise
-        if said:
+        if said and self.more and self.backlog is None:
+            self.backlog = said  # tickets, which go out with the answer to what has come already
+        elif said:
             self._say(said)
         return self.established
 
@@ -253,28 +270,9 @@ class Secure(Plain):
 
         When that is less than all, the next call's *data* must begin with the rest: it may have been encrypted already.
         """
-        if self.backlog is not None or len(data) > WRITE_SIZE or not self.established:
-            return self.write_many([data])
-        return self._encrypt(data)
-
-    def write_many(self, buffers: Any) -> int:  # type: ignore[override]
-        """:meth:`write` for a list of buffers. Small ones share records."""
-        if not self.established:
-            raise BlockingIOError
-        taken = 0
-        if self.backlog is not None:
-            taken = self.push()
-            if self.backlog is not None:
-                return taken
-        for batch in _batches(buffers, taken):
-            sent = self._encrypt(batch)
-            taken += sent
-            if self.backlog is not None:
-                break
-        return taken
-
-    def _encrypt(self, data: Any) -> int:
         size = len(data)
+        if self._ahead or size > WRITE_SIZE or not self.established:
+            return self.write_many([data])
         outgoing = self._buffers.outgoing
         try:
             self.tls.write(data)
@@ -282,6 +280,10 @@ class Secure(Plain):
         except BaseException:
             self._buffers.clear()
             raise
+        words = self.backlog
+        if words is not None:  # TLS has something to say, which comes first
+            cipher = b"".join((words, cipher))
+            self.backlog = None
         try:
             sent = self.send(cipher)
         except BlockingIOError:
@@ -289,8 +291,24 @@ class Secure(Plain):
         if sent == len(cipher):
             return size
         self.backlog = memoryview(cipher)[sent:]
-        taken = size * sent // len(cipher)
+        first = 0 if words is None else len(words)
+        taken = size * max(0, sent - first) // (len(cipher) - first)
         self._ahead = size - taken
+        return taken
+
+    def write_many(self, buffers: Any) -> int:  # type: ignore[override]
+        """:meth:`write` for a list of buffers. Small ones share records."""
+        if not self.established:
+            raise BlockingIOError
+        taken = 0
+        if self._ahead:
+            taken = self.push()
+            if self.backlog is not None:
+                return taken
+        for batch in _batches(buffers, taken):
+            taken += self.write(batch)
+            if self.backlog is not None:
+                break
         return taken
 
     def push(self) -> int:
@@ -339,6 +357,12 @@ class Secure(Plain):
         What the kernel has no room for now waits in :attr:`backlog`, and FIN behind it.
         """
         self._finishing = True
+        self.say_goodbye()
+        if self.backlog is None:
+            super().finish()
+
+    def say_goodbye(self) -> None:
+        """Say close_notify."""
         if self.established:
             try:
                 self.tls.unwrap()
@@ -349,8 +373,6 @@ class Secure(Plain):
             if words:
                 with suppress(OSError):  # the connection is gone, which a read tells
                     self._say(words)
-        if self.backlog is None:
-            super().finish()
 
     # -- what others cannot say without naming ssl ---------------------------------------------------
 
@@ -363,26 +385,11 @@ class Secure(Plain):
         return super().reason_of(error)
 
 
-def encrypt(plain: Plain, endpoint: Any, engine: Any) -> Secure:
-    """Put TLS around the connection of *plain*, whose descriptor it takes over; its watchers stay valid.
-
-    Args:
-        endpoint: of :mod:`greensock.tls`: which side this is, and its certificates.
-        engine: whose connections share the buffers.
-    """
+def secured(plain: Plain) -> Secure:
+    """A wire that takes over the descriptor of *plain*, to put TLS around its connection; its watchers stay valid."""
     family, kind, protocol = plain.family, plain.type, plain.proto
     wire = Secure(family, kind, protocol, plain.detach())
-    try:
-        if endpoint.private_bios:
-            buffers = Buffers()
-        else:
-            buffers = engine.tls_buffers
-            if buffers is None:
-                buffers = engine.tls_buffers = Buffers()
-        wire._set_up(endpoint, buffers)
-    except BaseException:
-        wire.close()
-        raise
+    wire.setblocking(False)
     return wire
 
 

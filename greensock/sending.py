@@ -340,7 +340,7 @@ class Sending(Link):
         wire = self._wire
         if self._flags & EOF_READ:
             if wire.tls is not None:
-                wire.finish()  # for the peer to know that nothing was cut off
+                wire.say_goodbye()  # for the peer to know that nothing was cut off
             if wire.backlog is None:
                 self._close_now()  # which sends FIN as well
                 return
@@ -364,8 +364,11 @@ class Sending(Link):
         except BaseException as error:
             self._give_up(error)
             raise
-        if wire.backlog is None:
-            self._writer.stop()
+        if wire.backlog is not None:
+            self._watch_writing(self._push)
+        else:
+            if self._writer is not None:
+                self._writer.stop()
             if self._flags & EOF_READ and self._flags & FIN_SENT:
                 self._close_now()
             elif not self._flags & HANDSHAKING:

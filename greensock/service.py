@@ -86,7 +86,7 @@ class Service:
             self._listen(app, handlers, passed, ending)
             self._reloader = Reloader(app, self._servers, patch=config["patch"], took=took)
             if config["hot"]:
-                ending.callback(Watcher(lambda: self._reloader.files, self._reloader.reload).close)
+                ending.callback(Watcher(self._reloader.files, self._reloader.reload).close)
             self._watchdog = Watchdog()
             ending.callback(self._watchdog.close)
             if config["stats"] is not None:
@@ -99,6 +99,7 @@ class Service:
                 self._say(f"listening on {server.url}")
             self._notifier.ready()
             self._wait()
+            signals.done()
         return self._status
 
     # -- beginning -----------------------------------------------------------------------------------

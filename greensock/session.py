@@ -46,6 +46,8 @@ class Session(Reading):
         if self._state is CLOSED:
             self._never_ran(self._running)
             return
+        if hasattr(self._running, "unlink"):
+            self._running.unlink(self._never_ran)
         self._emit("open")
         if self._flags & STOPPING:
             self._go_beside()

@@ -77,6 +77,15 @@ class Signals:
             signal.SIGUSR1: show,
         }
 
+    def done(self) -> None:
+        """The process comes to its end by itself: no news of these could matter any more, and none may kill it.
+
+        The interpreter takes its handlers away at its end, and the system's are back. An interrupt is heard until then.
+        """
+        for number in TAKEN:
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_IGN)
+
     def _stop_in_child(self) -> None:
         """After a fork, in the child: what is sent to it must not reach the parent by the pipe that both have."""
         for number, handler in self._handlers_before.items():

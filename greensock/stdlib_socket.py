@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from errno import EINVAL, ENOTCONN
 from socket import MSG_DONTWAIT, SHUT_RD, SHUT_RDWR, SHUT_WR, AddressFamily, SocketIO, SocketKind
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import raw
 from .encryption import Encryption
+from .engine import get_ident
 from .errors import SocketClosed
 from .link import CLOSED
 from .state import CloseReason
@@ -81,11 +83,16 @@ class StdlibSocket(StdlibStream):
         return text
 
     def _decref_socketios(self) -> None:
-        """A file of :meth:`makefile` was closed."""
+        """A file of :meth:`makefile` was closed, maybe by a garbage collection that another thread has begun."""
         if self._io_refs > 0:
             self._io_refs -= 1
         if self._closed:
-            self.close()
+            engine = self._socket._engine
+            if get_ident() == engine.thread:
+                self.close()
+            else:
+                with suppress(ValueError):  # its loop is gone, and so is the connection
+                    engine.call_from_thread(self.close)
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -130,7 +137,8 @@ class StdlibSocket(StdlibStream):
         """Give up the connection without closing it, and return its descriptor, which is the caller's from now on.
 
         Waits until all that was written is sent. Afterwards greensock knows nothing of the connection: no timeout
-        watches it, no stop of a server ends it. How ``SSLContext.wrap_socket()`` takes a socket over.
+        watches it, no stop of a server ends it. ``SSLContext.wrap_socket()`` takes a socket over so. As one of gevent's
+        the descriptor does not block.
         """
         if not self._open:
             return -1
@@ -140,9 +148,7 @@ class StdlibSocket(StdlibStream):
         except SocketClosed as error:
             raise failure(error) from None
         self._hand_over()
-        descriptor = raw.give_away(socket)
-        os.set_blocking(descriptor, self._timeout is None)
-        return descriptor
+        return raw.give_away(socket)
 
     def __enter__(self) -> Self:
         return self

@@ -155,6 +155,8 @@ class Endpoint:
     Attributes:
         context: what OpenSSL works with; one for all equal options. A server's is never let go (CVE-2026-19445).
         server_side: which side this is.
+        authorization: after the handshake, of an object that :meth:`wrap` has made: whether the peer's certificate was
+            verified, and why not, if it should have been. A server that asks for none has nothing to complain about.
         hostname: clients: the name or address that is asked for and verified.
         private_bios: handshakes may run code of the user's, which may block: buffers must not be shared with other
             connections.
@@ -162,6 +164,7 @@ class Endpoint:
 
     context: "ssl.SSLContext"
     server_side: bool
+    authorization: "Callable[[ssl.SSLObject], tuple[bool, Exception | None]]"
     hostname: str | None = None
     private_bios: bool = False
 
@@ -172,15 +175,6 @@ class Endpoint:
         asked for, or None.
         """
         return self.context.wrap_bio(incoming, outgoing, server_side=self.server_side, server_hostname=self.hostname)
-
-    def authorization(self, tls: "ssl.SSLObject") -> tuple[bool, Exception | None]:
-        """After the handshake: whether the peer's certificate was verified, and why not, if it should have been.
-
-        A server that asks for none has nothing to complain about: ``(False, None)``.
-        """
-        from . import contexts
-
-        return contexts.authorization(self.context, self.server_side, tls)
 
 
 def server_side(tls: object) -> Endpoint:
@@ -193,11 +187,13 @@ def server_side(tls: object) -> Endpoint:
     from . import contexts
 
     if contexts.is_context(tls):
-        return Endpoint(tls, True, None, contexts.adopt(tls, True))
+        private = contexts.adopt(tls, True)
+        return Endpoint(tls, True, contexts.authorization(tls, True), None, private)
     options = TLS.of(tls) if isinstance(tls, Mapping) else tls
     if isinstance(options, TLS):
         if options.identities:
-            return Endpoint(contexts.for_server(options), True)
+            context = contexts.for_server(options)
+            return Endpoint(context, True, contexts.authorization(context, True))
         raise ValueError("tls needs key and cert for a server, and has neither")
     raise ValueError(f"tls must be TLS(key=..., cert=...), a mapping or an SSLContext for a server, not {_kind(tls)}")
 
@@ -222,7 +218,7 @@ def client_side(tls: object, hostname: str | None) -> Endpoint:
         name = _optional_name(hostname)
         if name is None and tls.check_hostname:
             raise ValueError("server_hostname is missing: the SSLContext has check_hostname, and there is no name")
-        return Endpoint(tls, False, name, private)
+        return Endpoint(tls, False, contexts.authorization(tls, False), name, private)
     options = _defaults() if tls is True else TLS.of(tls) if isinstance(tls, Mapping) else tls
     if not isinstance(options, TLS):
         raise ValueError(f"tls must be a TLS, a mapping, an SSLContext or True for a client, not {_kind(tls)}")
@@ -232,7 +228,8 @@ def client_side(tls: object, hostname: str | None) -> Endpoint:
             "server_hostname is missing, and a server is verified by its name: give one, TLS(server_name=...), "
             "or TLS(reject_unauthorized=False)"
         )
-    return Endpoint(contexts.for_client(options), False, name)
+    context = contexts.for_client(options)
+    return Endpoint(context, False, contexts.authorization(context, False), name)
 
 
 @functools.cache

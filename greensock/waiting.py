@@ -31,13 +31,12 @@ from .state import (
 from .wire import READ_SIZE, SMALL_READ, Plain
 
 
-class Input(Inbox):
-    """What one socket in blocking style has received, and who waits for more of it."""
+class Clock:
+    """How long one socket may be waited for; made with the first wait for which that matters."""
 
-    __slots__ = ("allowance", "deadline", "due", "idled", "saved", "stamp", "timeout", "timer")
+    __slots__ = ("deadline", "due", "idled", "stamp", "timeout", "timer")
 
     def __init__(self) -> None:
-        super().__init__()
         #: until when somebody waits, how long that is, and the timer for it, which is *due* then or before
         self.deadline: float | None = None
         self.timeout: float | None = None
@@ -46,6 +45,23 @@ class Input(Inbox):
         #: seconds that the idle clock had counted when a wait was given up, and what it had counted from
         self.idled = 0.0
         self.stamp: float | None = None
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer.close()
+            self.timer = None
+
+
+class Input(Inbox):
+    """What one socket in blocking style has received."""
+
+    __slots__ = ("allowance", "clock", "saved")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock: Clock | None = None
         #: while the server drains: at most so many bytes may have been received before
         self.allowance: int | None = None
         #: what had arrived when sending failed
@@ -53,10 +69,8 @@ class Input(Inbox):
 
     def stop_timer(self) -> None:
         """Stop the timer of timed waits."""
-        if self.timer is not None:
-            self.timer.stop()
-            self.timer.close()
-            self.timer = None
+        if self.clock is not None:
+            self.clock.stop()
 
 
 class Waiting(Receiving):
@@ -83,12 +97,12 @@ class Waiting(Receiving):
         reader, wire = self._reader, self._wire
         while self._flags & INPUT_ENDS == BY_HAND:
             if not reader.active:
-                reader.start(self._engine.ready.append, self)  # and read at once: there may be something already
+                reader.start(self._engine.on_readable, self)  # and read at once: there may be something already
             elif not wire.more:
                 if self._queue.size and not self._corks:
                     self._flush()
                 if deadline is None and self._flags & UNTIMED == BY_HAND:
-                    self._engine.wait(self)
+                    self._engine.wait(self)  # _wait(), without the call
                 else:
                     self._wait(deadline, timeout)
                 if self._flags & INPUT_ENDS != BY_HAND:
@@ -105,7 +119,7 @@ class Waiting(Receiving):
                     got = len(data)
             except BlockingIOError:
                 if wire.backlog is not None:
-                    self._after_read()
+                    self._push_words()
                 if deadline is not None and monotonic() >= deadline:
                     raise self._timed_out(timeout) from None
                 continue
@@ -113,7 +127,7 @@ class Waiting(Receiving):
                 self._reading_failed(error)
                 break
             if wire.backlog is not None:
-                self._after_read()
+                self._push_words()
             if not got:
                 self._input_ended()
                 break
@@ -142,27 +156,29 @@ class Waiting(Receiving):
         return data
 
     def _wait(self, deadline: float | None, timeout: float | None) -> None:
-        """Block this greenlet until there may be news of the socket, or the time is over."""
+        """Send what was written, and block this greenlet until there may be news of the socket, or the time is over."""
+        if self._queue.size and not self._corks:
+            self._flush()
         if self._flags & INPUT_ENDS != BY_HAND:  # sending what was written has met the end
             return
-        data: Any = self._input
+        clock = self._clock()
         if deadline is not None:
             if monotonic() >= deadline:
                 return
-            data.deadline = deadline
-            data.timeout = timeout
-            self._set_timer(data, deadline)
+            clock.deadline = deadline
+            clock.timeout = timeout
+            self._set_timer(clock, deadline)
         if self._flags & CLOCKED:
-            self._stamp = monotonic() - (data.idled if self._stamp is data.stamp else 0.0)
+            self._stamp = monotonic() - (clock.idled if self._stamp is clock.stamp else 0.0)
         try:
             self._engine.wait(self)
         except BaseException:
             if self._stamp is not None:  # the idle clock stands still, and goes on with the next wait
-                data.stamp = self._stamp
-                data.idled = monotonic() - self._stamp
+                clock.stamp = self._stamp
+                clock.idled = monotonic() - self._stamp
             raise
         finally:
-            data.deadline = None
+            clock.deadline = None
 
     def _left(self) -> None:
         if self._queue.size and not self._corks:
@@ -181,24 +197,30 @@ class Waiting(Receiving):
         if self._waiter is not None:
             self._engine.resume(self)
 
-    def _set_timer(self, data: Input, deadline: float) -> None:
+    def _clock(self) -> Clock:
+        data: Any = self._input
+        if data.clock is None:
+            data.clock = Clock()
+        clock: Clock = data.clock
+        return clock
+
+    def _set_timer(self, clock: Clock, deadline: float) -> None:
         """Have :meth:`_on_timer` called at the *deadline* or before; it is left running, for most waits are shorter."""
-        if data.timer is None or data.due > deadline:
-            data.stop_timer()
-            data.due = deadline
-            data.timer = self._engine.loop.timer(max(deadline - monotonic(), 0.0), ref=False)
-            data.timer.start(self._on_timer)
+        if clock.timer is None or clock.due > deadline:
+            clock.stop()
+            clock.due = deadline
+            clock.timer = self._engine.loop.timer(max(deadline - monotonic(), 0.0), ref=False)
+            clock.timer.start(self._on_timer)
 
     def _on_timer(self) -> None:
-        data = self._input
-        assert data is not None
-        data.stop_timer()
-        if self._waiter is None or data.deadline is None:
+        clock = self._clock()
+        clock.stop()
+        if self._waiter is None or clock.deadline is None:
             return
-        if monotonic() < data.deadline:
-            self._set_timer(data, data.deadline)
+        if monotonic() < clock.deadline:
+            self._set_timer(clock, clock.deadline)
         else:
-            self._waiter.throw(self._timed_out(data.timeout))
+            self._waiter.throw(self._timed_out(clock.timeout))
 
     def _timed_out(self, timeout: float | None) -> TimeoutError:
         return self._as_own(TimeoutError(f"no more input came in {timeout} s"))

@@ -26,11 +26,10 @@ import gevent
 
 from . import native, stacks
 
-#: Ask so often, in seconds.
+#: Seconds that the loop has for its answer, before it is asked again or looked at.
 PERIOD: Final = 0.1
 
-#: Seconds without a sign of life until the first look is taken, and until it is said that the loop is blocked.
-QUIET: Final = 0.1
+#: Seconds after which it is said that it is blocked.
 BLOCKED: Final = 0.2
 
 #: Seconds between two looks.
@@ -52,7 +51,7 @@ _EXPLANATION: Final = (
 class Watchdog:
     """Watches over the loop of the calling thread, until :meth:`close`, and writes to standard error.
 
-    Each place is reported once in the life of the process. A block of less than 0.2 seconds may go unnoticed.
+    Each place is reported once in the life of the process. A block of less than 0.25 seconds may go unnoticed.
 
     Resource handling: a thread; where the system has them, two timers of CPU time with their signals (SIGPROF and
     SIGVTALRM), and a file in memory.
@@ -64,9 +63,9 @@ class Watchdog:
         self.seconds = 0.0
         self._loop = gevent.get_hub().loop
         self._thread = native.get_ident()
-        self._answered = native.allocate_lock()
-        self._answered.acquire()
         self._answered_at = 0.0
+        #: since the last question this thread was kept from its work for so long: maybe after the answer
+        self._kept = 0.0
         self._reported: set[tuple[str, int]] = set()
         self._closed = False
         self._alarm = Alarm() if hasattr(os, "memfd_create") else None
@@ -87,40 +86,37 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._closed:
+            self._kept = 0.0
             asked = monotonic()
             try:
                 self._loop.run_callback_threadsafe(self._answer)
             except ValueError:  # by gevent: operation on destroyed loop
                 return
-            if not self._wait(QUIET) and not self._look_closely(asked):
-                while not self._wait(PERIOD):
+            # Once for each question this thread wakes and takes the interpreter's lock from the loop's.
+            if not self._has_answered(asked, PERIOD) and not self._look_closely(asked):
+                while not self._has_answered(asked, PERIOD):
                     pass
-            self._count(self._answered_at - asked)
-            native.sleep(PERIOD)
-            self._count(self._set_back())  # in between nobody was asked
-
-    def _count(self, seconds: float) -> None:
-        if seconds >= BLOCKED:
-            self.blocks += 1
-            self.seconds += seconds
+            blocked = max(self._answered_at - asked, self._kept)
+            if blocked >= BLOCKED:
+                self.blocks += 1
+                self.seconds += blocked
 
     def _answer(self) -> None:
         """In the loop: a sign of life."""
         self._answered_at = monotonic()
-        self._answered.release()
 
-    def _wait(self, seconds: float) -> bool:
-        """Whether there is nothing to wait for any more: the loop has answered, or this is closed."""
-        answered = self._answered.acquire(True, seconds)
+    def _has_answered(self, asked: float, seconds: float) -> bool:
+        """Whether the loop has answered after so many *seconds*, or need not any more."""
+        native.sleep(seconds)
         self._set_back()
-        return bool(answered) or self._closed
+        return self._answered_at >= asked or self._closed
 
     def _look_closely(self, asked: float) -> bool:
         """Report what blocks the loop, which was *asked* then. Whether it has answered meanwhile."""
         looks: list[Look] = []
         while len(looks) < 2 or monotonic() - asked < BLOCKED:
             looks.append([(frame, frame.f_lasti) for frame in stacks.of_thread(self._thread)])
-            if self._wait(PAUSE):
+            if self._has_answered(asked, PAUSE):
                 return True
         found = culprit(looks)
         if found is not None:
@@ -139,13 +135,12 @@ class Watchdog:
         self._reported |= {place, also or place}
         return not known
 
-    def _set_back(self) -> float:
-        """Tell the kernel that this thread lives. For how many seconds it was kept from that, if by a lock."""
-        if self._alarm is None:
-            return 0.0
-        kept = self._alarm.set_back()
+    def _set_back(self) -> None:
+        """Tell the kernel that this thread lives, and see what has kept it from that, if something has."""
+        kept = self._alarm.set_back() if self._alarm is not None else None
         if kept is None:
-            return 0.0
+            return
+        self._kept = kept.seconds
         file, line = next((place for place in kept.stack if stacks.is_users_file(place[0])), kept.stack[0])
         if kept.shown:
             self._reported.add((file, line))
@@ -153,7 +148,6 @@ class Watchdog:
         elif self._is_new((file, line)):
             text = linecache.getline(file, line).strip()
             _write(f"greensock: the loop was blocked by {stacks.file_of(file)}:{line}: {text}\n{_EXPLANATION}")
-        return kept.seconds
 
 
 def culprit(looks: Sequence[Look]) -> tuple[FrameType, int | None] | None:
@@ -183,7 +177,7 @@ def _is_jump(code: CodeType, instruction: int) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kept:
-    """That the interpreter's lock was kept: where, innermost first, whether that was shown, and for how long."""
+    """That the interpreter's lock was kept: where, innermost first, whether that was shown, and how many seconds."""
 
     stack: list[tuple[str, int]]
     shown: bool
@@ -207,16 +201,25 @@ class Alarm:
 
     def set_back(self) -> Kept | None:
         """Begin to count again. What kept the lock meanwhile, if it was kept."""
-        text = "" if signal.getitimer(signal.ITIMER_PROF)[0] else self._read()
-        shown = bool(self._shown_after) and not signal.getitimer(signal.ITIMER_VIRTUAL)[0]
         seconds = monotonic() - self._set
-        kept = seconds >= KEPT
-        if shown:
-            # Else several threads have used up the time together, and none of them has kept the lock.
-            self._shown_after = 0.0 if kept else self._shown_after * 4
+        kept = None
+        if seconds >= KEPT:
+            kept = self._what_kept_it(seconds)
+        elif self._shown_after and not signal.getitimer(signal.ITIMER_VIRTUAL)[0]:
+            self._shown_after *= 4  # many threads have used up the time together, and none of them has kept the lock
         self._start()
+        return kept
+
+    def _what_kept_it(self, seconds: float) -> Kept | None:
+        if signal.getitimer(signal.ITIMER_PROF)[0]:
+            return None  # the time has passed without anybody using it
+        shown = bool(self._shown_after) and not signal.getitimer(signal.ITIMER_VIRTUAL)[0]
+        if shown:
+            self._shown_after = 0.0
+        # There may be others in it, of many threads that used up the time together.
+        text = self._read().rpartition("most recent call first")[2]
         frames = re.findall(r'^  File "(.+)", line (\d+) in ', text, re.MULTILINE)
-        return Kept([(file, int(line)) for file, line in frames], shown, seconds) if kept and frames else None
+        return Kept([(file, int(line)) for file, line in frames], shown, seconds) if frames else None
 
     def _start(self) -> None:
         self._set = monotonic()

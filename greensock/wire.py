@@ -59,6 +59,9 @@ class Plain(_socket.socket):
         """Go on sending the :attr:`backlog`: how many of the caller's bytes the kernel has by that."""
         return 0  # there is none
 
+    def say_goodbye(self) -> None:
+        """Tell the peer that nothing more comes, where there are words for it."""
+
     def finish(self) -> None:
         """Send FIN: the peer reads its end after the last byte. Reading goes on."""
         with contextlib.suppress(OSError):  # ENOTCONN: the peer has reset the connection, which a read tells

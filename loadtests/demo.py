@@ -1,178 +1,200 @@
-"""Serve examples/echo.py, drive it with loadtests/echo.py, and print what both sides saw in one table.
+"""Serve what a load test is made for, drive it with that test, and print in one table what both sides counted.
 
-    python loadtests/demo.py [--seconds 10] [--users 50]
+    python loadtests/demo.py [echo|pipeline|push|connect_storm|tls|slow_reader] [--seconds 10] [--users 50]
 
-The exit status is 0 only if at least one reply came, every one was right, and the server left with 0.
+With ``--ui`` locust's web UI is left open instead, with the server's numbers in its tab ``Server``, until an interrupt.
+
+The exit status is 0 only if messages went and came, none failed, and both sides counted the same.
 """
 
 import argparse
 import json
-import math
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import monotonic
 from typing import Any
 
 import gevent
-import locust.stats
-from locust.env import Environment
-from locust.runners import LocalRunner
-from locust.util.load_locustfile import load_locustfile
 from rich.console import Console
 from rich.table import Table
 
-HERE = Path(__file__).resolve().parent
-SERVER = HERE.parent / "examples" / "echo.py"
-LOCUSTFILE = HERE / "echo.py"
+from _serving import HERE, PATIENCE, positive, serving
+from greensock.loadstats import Endpoint
 
-#: Seconds for a user to finish the task it is in, and for the server to drain.
-PATIENCE = 10
+#: What each load test is made for.
+SCENARIOS = {
+    "echo": "Echo",
+    "pipeline": "Echo",
+    "push": "Chat",
+    "connect_storm": "Echo",
+    "tls": "Echo",
+    "slow_reader": "Bulk",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Drive a service of greensock's with locust.")
+    parser.add_argument("scenario", nargs="?", choices=SCENARIOS, default="echo")
+    parser.add_argument("--seconds", type=positive(int), default=10)
+    parser.add_argument("--users", type=positive(int), default=50)
+    parser.add_argument("--processes", type=positive(int), help="so many locust processes, and a master")
+    parser.add_argument("--ui", action="store_true", help="leave locust's web UI open")
+    parser.add_argument("--web-port", type=int, default=8089, help="where that is (default: %(default)s)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return run(args, Path(folder))
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+
+def run(args: argparse.Namespace, folder: Path) -> int:
+    stats = f"unix:{folder}/stats"
+    certificate = folder if args.scenario == "tls" else None
+    with serving(SCENARIOS[args.scenario], stats, certificate=certificate) as url:
+        command = [
+            *(sys.executable, "-m", "locust", "-f", str(HERE / f"{args.scenario}.py")),
+            *("--users", str(args.users), "--spawn-rate", str(min(args.users, 100)), "--stop-timeout", str(PATIENCE)),
+            *("--host", url, "--gs-stats", stats),
+            *(("--ca", str(folder / "cert.pem")) if certificate else ()),
+            *(("--processes", str(args.processes)) if args.processes else ()),
+        ]
+        print(f"{args.scenario}.py: {args.users} users of {url} for {args.seconds} s", flush=True)
+        if args.ui:
+            return leave_open(command, args.web_port)
+        status = drive(command, args.seconds, Endpoint(stats), folder)
+        load = Load.read(folder / "locust.json")
+        server = Endpoint(stats).fetch()[0]
+    show(args.scenario, load, server)
+    return status or (0 if load.sent and same(load, server) else 1)
+
+
+def leave_open(command: list[str], port: int) -> int:
+    """Run locust with its web UI, and have it begin at once, until an interrupt."""
+    print(f"http://127.0.0.1:{port}/?tab=greensock has the server's numbers; interrupt to end", flush=True)
+    options = ["--autostart", "--web-host", "127.0.0.1", "--web-port", str(port)]
+    with subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL) as locust:
+        try:
+            return locust.wait()
+        finally:
+            locust.terminate()
+
+
+def drive(command: list[str], seconds: int, service: Endpoint, folder: Path) -> int:
+    """Run locust for so many *seconds*, with a line of progress for each by the server's count; its exit status."""
+    log = folder / "locust.log"
+    options = ["--headless", "--only-summary", "--run-time", str(seconds), "--json-file", str(folder / "locust")]
+    with (
+        open(log, "w", encoding="utf-8") as file,
+        subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL, stdout=file, stderr=file) as locust,
+    ):
+        try:
+            report_progress(locust, service)
+        finally:
+            locust.terminate()
+    if locust.returncode:
+        print(log.read_text(encoding="utf-8"), file=sys.stderr)
+    return locust.returncode
+
+
+def report_progress(locust: "subprocess.Popen[bytes]", service: Endpoint) -> None:
+    began = last = monotonic()
+    seen = 0
+    while locust.poll() is None:
+        gevent.sleep(1)
+        now = monotonic()
+        server = service.fetch()[0]
+        rate = (server["messages_read"] - seen) / (now - last)
+        last, seen = now, server["messages_read"]
+        connections = server["connections"]
+        print(f"{now - began:6.1f} s {connections:6,} connections {rate:10,.0f} messages/s", flush=True)
+
+
+# -- what both sides counted -----------------------------------------------------------------------------
 
 
 @dataclass
 class Load:
-    """What the clients saw."""
+    """What the clients counted: the rows of ``locust --json-file``."""
 
-    messages: int
-    failures: int
-    messages_per_second: float
-    p50: float
-    p99: float
+    rows: list[dict[str, Any]]
 
+    @classmethod
+    def read(cls, path: Path) -> "Load":
+        return cls(json.loads(path.read_text(encoding="utf-8")))
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Drive an echo server with locust.")
-    parser.add_argument("--seconds", type=positive(float), default=10.0)
-    parser.add_argument("--users", type=positive(int), default=50)
-    args = parser.parse_args()
+    @property
+    def failures(self) -> int:
+        return sum(row["num_failures"] for row in self.rows)
 
-    # Python would raise KeyboardInterrupt in whichever greenlet runs: mostly a user, which would report it as its own.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        gevent.signal_handler(number, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
+    @property
+    def sent(self) -> int:
+        """Messages to the server."""
+        return sum(row["num_requests"] for row in self.rows if row["method"] not in ("CONN", "DISC", "PUSH"))
 
-    command = [sys.executable, str(SERVER), "127.0.0.1:0", "--stats"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            url = address_of(server)
-            print(f"{SERVER.name} serves at {url}; {args.users} users for {args.seconds:g} s", flush=True)
-            load = drive(url, args.users, args.seconds)
-            counted = stop(server)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            return 130
-        finally:
-            server.kill()  # nothing happens to one that has already left
+    @property
+    def received(self) -> int:
+        """Messages from the server: answers, and what nobody had asked for."""
+        one_way = ("CONN", "DISC", "SEND")
+        return sum(row["num_requests"] - row["num_failures"] for row in self.rows if row["method"] not in one_way)
 
-    show(load, counted)
-    return 0 if load.messages and not load.failures else 1
+    @property
+    def connected(self) -> int:
+        attempts = [row for row in self.rows if row["name"].startswith("connect ")]
+        return sum(row["num_requests"] - row["num_failures"] for row in attempts)
+
+    @property
+    def seconds(self) -> float:
+        end = max((row["last_request_timestamp"] for row in self.rows), default=0.0)
+        return max(end - min((row["start_time"] for row in self.rows), default=0.0), 0.001)
 
 
-def positive(number: type[float]) -> Callable[[str], float]:
-    """An argument type: a *number* greater than 0."""
-
-    def parse(text: str) -> float:
-        try:
-            value = number(text)
-        except ValueError:
-            value = 0
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number greater than 0")
-        return value
-
-    return parse
+def same(load: Load, server: dict[str, Any]) -> bool:
+    return (load.sent, load.received) == (server["messages_read"], server["messages_written"])
 
 
-def address_of(server: subprocess.Popen[str]) -> str:
-    """Wait until the server says where it listens."""
-    assert server.stdout
-    line = server.stdout.readline()
-    if not line.startswith("listening on "):
-        sys.exit(f"{SERVER.name} did not start; its exit status is {server.wait(PATIENCE)}")
-    return line.split()[-1]
+def percentile(row: dict[str, Any], share: float) -> str:
+    """Of the response times of *row*, which locust keeps as a histogram."""
+    left = share * sum(row["response_times"].values())
+    for time, count in sorted((float(time), count) for time, count in row["response_times"].items()):
+        left -= count
+        if left <= 0:
+            return f"{time:.2f} ms"
+    return ""
 
 
-def drive(url: str, users: int, seconds: float) -> Load:
-    """Let *users* exchange messages for so many *seconds*, with a line of progress for each."""
-    locust.stats.bucket_response_time = fine_bucket  # type: ignore[assignment]
-    user_classes, _ = load_locustfile(str(LOCUSTFILE))
-    # With time to finish no exchange is cut in half, so that both sides count the same messages.
-    environment = Environment(user_classes=list(user_classes.values()), host=url, stop_timeout=PATIENCE)
-    runner = environment.create_local_runner()
-    started = perf_counter()
-    try:
-        runner.start(users, spawn_rate=min(users, 100))
-        report_progress(environment, runner, seconds)
-    finally:
-        runner.quit()
-    elapsed = perf_counter() - started
-    echo = exchanges(environment)
-    return Load(
-        messages=echo.num_requests - echo.num_failures,
-        failures=environment.stats.total.num_failures + len(runner.exceptions),
-        messages_per_second=echo.num_requests / elapsed,
-        p50=echo.get_response_time_percentile(0.50),
-        p99=echo.get_response_time_percentile(0.99),
-    )
-
-
-def report_progress(environment: Environment, runner: LocalRunner, seconds: float) -> None:
-    started = last = perf_counter()
-    seen = 0
-    while (left := started + seconds - last) > 0:
-        gevent.sleep(min(1.0, left))
-        now = perf_counter()
-        done = exchanges(environment).num_requests
-        rate = (done - seen) / (now - last)
-        last, seen = now, done
-        failures = environment.stats.total.num_failures
-        print(
-            f"{now - started:6.1f} s {runner.user_count:6,} users {rate:10,.0f} messages/s {failures:6,} failures",
-            flush=True,
+def show(scenario: str, load: Load, server: dict[str, Any]) -> None:
+    clients = Table(title=f"loadtests/{scenario}.py: what locust measured", min_width=78)
+    clients.add_column("")
+    for heading in ("number", "per second", "p50", "p99", "failures"):
+        clients.add_column(heading, justify="right")
+    for row in load.rows:
+        clients.add_row(
+            f"{row['method']} {row['name']}",
+            f"{row['num_requests']:,}",
+            f"{row['num_requests'] / load.seconds:,.0f}",
+            percentile(row, 0.5),
+            percentile(row, 0.99),
+            f"{row['num_failures']:,}",
+            style="bold red" if row["num_failures"] else None,
         )
-
-
-def exchanges(environment: Environment) -> locust.stats.StatsEntry:
-    return environment.stats.get("echo", "TCP")  # afresh each time: a run that starts forgets its old entries
-
-
-def fine_bucket(response_time: float) -> float:
-    """Keep hundredths of a millisecond while they matter; locust's own buckets are whole milliseconds."""
-    if response_time < 10:
-        return round(response_time, 2)
-    return round(response_time, 1) if response_time < 100 else round(response_time)
-
-
-def stop(server: subprocess.Popen[str]) -> dict[str, Any]:
-    """Drain the server and read what it has counted."""
-    server.terminate()
-    last_line, _ = server.communicate(timeout=PATIENCE)
-    if server.returncode != 0:
-        sys.exit(f"{SERVER.name} left with exit status {server.returncode}")
-    counted: dict[str, Any] = json.loads(last_line)
-    return counted
-
-
-def show(load: Load, counted: dict[str, Any]) -> None:
-    same = "the same" if counted["messages_read"] == load.messages else "NOT THE SAME"
-    table = Table(title="greensock echo, 64-byte messages, each reply checked", min_width=60, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_row("messages/s", f"{load.messages_per_second:,.0f}")
-    table.add_row("p50", f"{load.p50:.2f} ms")
-    table.add_row("p99", f"{load.p99:.2f} ms")
-    table.add_row("connections", f"{counted['accepted']:,}")
-    table.add_row("bytes buffered at the peak", f"{counted['buffered_peak']:,}")
-    table.add_row("drains", f"{counted['drains']:,}")
-    table.add_row("failures", f"{load.failures:,}", style="bold red" if load.failures else None)
-    table.add_section()
-    table.add_row("messages, by the server's count", f"{counted['messages_read']:,}")
-    table.add_row("messages, by the clients' count", f"{load.messages:,} ({same})")
-    table.caption = "One locust process sets this pace; make bench measures the server's own."
-    Console().print(table)
+    clients.add_section()
+    for text, mine, its in (
+        ("messages to the server", load.sent, server["messages_read"]),
+        ("messages from the server", load.received, server["messages_written"]),
+        ("connections", load.connected, server["accepted"]),
+    ):
+        count = "counted the same" if mine == its else f"IT COUNTED {its:,}"
+        clients.add_row(text, f"{mine:,}", "", "", "", count, style=None if mine == its else "bold red")
+    clients.add_section()
+    for name in ("buffered_peak", "drains", "slow_consumers", "errors"):
+        clients.add_row(f"server: {name.replace('_', ' ')}", f"{server[name]:,}")
+    clients.caption = "The locust processes set this pace; make bench measures the server's own."
+    Console(width=None if sys.stdout.isatty() else 100).print(clients)
 
 
 if __name__ == "__main__":

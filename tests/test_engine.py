@@ -710,6 +710,28 @@ def test_a_child_that_leaves_the_with_block_ends_nothing_of_its_parent(launch: L
     assert program.finish(signal.SIGTERM) == (0, "", "")
 
 
+FORK_BEFORE_USE = """
+    import sys, gevent, gevent.os, gevent.socket, greensock, os
+
+    gevent.sleep(0.001)  # there is a hub, as in a program that is patched
+    child = (gevent.os.fork if sys.argv[1] == "gevent" else os.fork)()
+    server = greensock.listen(("127.0.0.1", 0), {"data": lambda socket, data: socket.write(data)})
+    for _ in range(3):
+        with gevent.socket.create_connection(server.address) as client:
+            client.sendall(b"hello")
+            assert client.recv(10) == b"hello"
+    server.stop(1)
+    if child == 0:
+        sys.exit(3)
+    print(os.waitstatus_to_exitcode(gevent.os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("fork", ["gevent", "os"])
+def test_a_child_may_use_the_hub_that_nobody_has_served_on(launch: Launch, fork: str) -> None:
+    assert launch(FORK_BEFORE_USE, fork).finish() == (0, "3\n", "")
+
+
 THREAD = """
     import os, threading, gevent, gevent.socket, greensock
     from greensock.engine import Engine

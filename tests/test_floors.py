@@ -35,7 +35,7 @@ FLOORS = {
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: [  # around
-        *("group", "lifecycle", "doctor"),
+        *("exchange", "group", "lifecycle", "doctor"),
         *("legacy_threads", "legacy_listening", "legacy_serving"),
         *("legacy_socketserver", "legacy_gevent", "legacy"),
         *("native", "stacks", "settings", "config", "app", "trial", "hot"),

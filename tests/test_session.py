@@ -16,6 +16,7 @@ import pytest
 from gevent import GreenletExit
 from gevent.event import Event
 from gevent.local import local
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 import greensock
@@ -24,7 +25,7 @@ from greensock import CloseReason, FrameTooLarge, IncompleteRead, SocketClosed, 
 from greensock.framing import LengthPrefixed, Lines
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from program import Launch
-from tls_peer import SecurePeer, credentials
+from tls_peer import SecurePeer, credentials, trust
 
 PATIENCE = 10.0
 
@@ -129,8 +130,9 @@ def test_many_at_once_do_not_wait_for_each_other(serve: Serve, dial: Dial) -> No
     assert waiting.read_to_end() == b"done"
 
 
-def test_on_the_connecting_side(serve: Serve) -> None:
-    server = serve(shout)
+@pytest.mark.parametrize("secure", [False, True])
+def test_on_the_connecting_side(secure: bool, serve: Serve) -> None:
+    server = serve(shout, tls=credentials() if secure else None)
     heard: list[bytes] = []
 
     def handle(socket: AnySocket) -> None:
@@ -139,11 +141,11 @@ def test_on_the_connecting_side(serve: Serve) -> None:
         heard.append(socket.read_until(b"\n"))
 
     recorder = Recorder(handle=handle)
-    client = greensock.connect(server.address, recorder.handlers, data="mine")
-    assert recorder.events[0] == "open", "it has begun before connect() returns"
+    client = greensock.connect(server.address, recorder.handlers, data="mine", tls=trust() if secure else None)
+    assert "open" in recorder.events, "it has begun before connect() returns"
     recorder.wait_for("close")
     assert heard == [b"HELLO\n"] and client.closed
-    assert recorder.events == ["open", "handle", "close"]
+    assert recorder.events == [*["handshake"] * secure, "open", "handle", "close"]
 
 
 def test_with_tls(serve: Serve) -> None:
@@ -153,6 +155,48 @@ def test_with_tls(serve: Serve) -> None:
         assert peer.exchange(b"one\n") == b"ONE\n"
     recorder.wait_for("close")
     assert recorder.events == ["handshake", "open", "handle", "close"]
+
+
+def test_beside_events_in_the_same_turns(serve: Serve) -> None:
+    """Sessions and event sockets that are ready together: each goes on where it was."""
+    events = serve({"data": lambda socket, data: socket.write(data.upper())})
+    sessions = serve(shout)
+
+    def talk(server: greensock.Server, number: int) -> None:
+        with Peer(server.address) as peer:
+            for turn in range(20):
+                words = b"%d %d words\n" % (number, turn)
+                peer.send(words)
+                assert peer.read_exactly(len(words)) == words.upper()
+
+    talking = [gevent.spawn(talk, server, number) for number in range(20) for server in (events, sessions)]
+    gevent.joinall(talking, timeout=PATIENCE, raise_error=True)
+    assert all(greenlet.ready() for greenlet in talking)
+
+
+def test_a_handler_of_events_may_read_a_client(serve: Serve, dial: Dial) -> None:
+    """Its runner is what waits for the client's input, and is left behind like that of any handler that blocks."""
+    upstream = serve(shout)
+    client = greensock.connect(upstream.address)
+    lock = BoundedSemaphore()
+
+    def data(socket: AnySocket, line: bytes) -> None:
+        with lock:
+            socket.write("asking ")
+            client.write(line)
+            answer = client.read_until(b"\n")
+            client.write(b"again " + line)
+            socket.write(answer + client.read_until(b"\n"))
+
+    server = serve({"data": data})
+    peers = [dial(server) for _ in range(5)]
+    for turn in range(3):
+        for number, peer in enumerate(peers):
+            peer.send(b"%d.%d\n" % (number, turn))
+        for number, peer in enumerate(peers):
+            expected = b"asking %d.%d\nAGAIN %d.%d\n" % (number, turn, number, turn)
+            assert peer.read_exactly(len(expected)) == expected
+    client.close()
 
 
 def test_with_a_framing(serve: Serve, dial: Dial) -> None:

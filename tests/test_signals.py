@@ -8,6 +8,7 @@ import textwrap
 from time import monotonic
 from typing import Any
 
+import gevent
 import pytest
 
 from program import Serve, Serving
@@ -87,6 +88,18 @@ def test_the_first_one_drains(serving: Serve, number: signal.Signals) -> None:
     assert "draining 2 connections, for 8 s at most" in errors
 
 
+def test_whoever_repeats_himself_changes_nothing(serving: Serve) -> None:
+    """Also at the very end, when the interpreter has taken its signal handlers away."""
+    service = serving(SERVICE + "\nimport atexit; atexit.register(time.sleep, 0.3)")
+    service.address()
+    while service.process.poll() is None:
+        service.send(signal.SIGTERM)
+        service.send(signal.SIGUSR1)
+        service.send(signal.SIGHUP)
+        gevent.sleep(0.001)
+    assert end(service)[0] == 0
+
+
 def test_draining_takes_as_long_as_it_is_told(serving: Serve) -> None:
     service = serving(SERVICE, "--drain-timeout", "0.3")
     with connect(service) as peer:
@@ -110,8 +123,7 @@ def test_the_second_interrupt_ends_at_once(serving: Serve) -> None:
         assert monotonic() - before < 5
 
 
-@pytest.mark.parametrize("how", ["block", "spin"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("number", "how"), [(signal.SIGTERM, "block"), (signal.SIGINT, "spin")])
 def test_a_blocked_loop_ends_when_time_is_up_and_says_where_it_is(
     serving: Serve, number: signal.Signals, how: str
 ) -> None:

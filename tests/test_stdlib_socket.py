@@ -569,7 +569,7 @@ def test_a_descriptor_can_be_taken_over(pair: Pair, timeout: float | None) -> No
     before = pair.sock.fileno()
     descriptor = pair.sock.detach()
     assert descriptor == before and pair.sock.fileno() == -1
-    assert os.get_blocking(descriptor) is (timeout is None)
+    assert os.get_blocking(descriptor) is (timeout is None and pair.kind == "socket.socket")
     pair.sock.close()
     with sockets.socket(fileno=descriptor) as taken:
         taken.settimeout(10)
@@ -680,6 +680,17 @@ def test_another_thread_is_refused(ours: Pair) -> None:
     thread.start()
     thread.join()
     assert len(errors) == 3 and all("another thread" in str(error) for error in errors)
+
+
+def test_another_thread_may_close_the_last_file(ours: Pair) -> None:
+    """As its garbage collection does with one that was forgotten."""
+    file = ours.sock.makefile("rb")
+    ours.sock.close()
+    thread = threading.Thread(target=file.close)
+    thread.start()
+    thread.join()
+    wait_until(lambda: ours.below.state is not greensock.SocketState.OPEN)
+    assert ours.peer.recv(1) == b""
 
 
 def test_when_the_connection_is_closed_below_files_are_of_no_use(ours: Pair) -> None:

@@ -120,6 +120,24 @@ def test_what_does_not_block_is_not_reported(launch: Launch) -> None:
     assert lines == ["done"]
 
 
+def test_threads_that_use_up_the_time_together_are_not_shown_again_and_again(launch: Launch) -> None:
+    """On a machine with many cores; here the time is short instead."""
+    lines = launch_and_read(
+        launch,
+        """
+        import hashlib
+        import greensock.watchdog
+        greensock.watchdog.SHOWN = 0.02
+        watchdog = Watchdog()
+        for _ in range(2):
+            gevent.get_hub().threadpool.spawn(hashlib.pbkdf2_hmac, "sha256", b"x", b"y", 1_000_000)
+        gevent.get_hub().threadpool.join()
+        """,
+    )
+    assert sum(line.startswith("Stack") for line in lines) <= 3
+    assert not [line for line in lines if line.startswith("greensock")]
+
+
 def test_an_end_leaves_nothing_behind(launch: Launch) -> None:
     lines = launch_and_read(
         launch,

@@ -192,7 +192,8 @@ CASES = {
             )
             for key, title, mode, more in (
                 ("session", "echo", "echo", ()),
-                ("session-lines", "echo of lines", "lines", ("--frame", "line")),
+                ("session-line", "echo of lines, one per read", "lines", ("--frame", "line")),
+                ("session-lines", "echo of lines, 16 per read", "lines", ("--frame", "line", "--pipeline", "16")),
             )
             for connections in (64, 1000)
         ),

@@ -70,7 +70,8 @@ void fail(Connection *c, const char *format, ...) {
 static void push(Connection *c) {
     while (c->sent < opt.size) {
         ssize_t n = send_some(c, c->message + c->sent, opt.size - c->sent);
-        if (n >= 0) c->sent += (size_t)n;
+        if (n > 0) c->sent += (size_t)n;
+        else if (n == 0) { fail(c, "closed by the server during the handshake"); return; } /* TLS alone can say so here */
         else if (errno == EAGAIN) return; /* also while the connection is being made */
         else if (errno != EINTR) { fail(c, "send: %s", why()); return; }
     }

@@ -37,7 +37,6 @@ typedef struct {
     const unsigned char *message; /* a window into the table of random bytes */
     uint64_t began;
     struct ssl_st *tls;           /* NULL: a plain one */
-    bool resuming;                /* TLS: it came with a session */
     bool drained, ending;         /* TLS: nothing to read until the next event; read until it says so itself */
 } Connection;
 

@@ -93,16 +93,15 @@ void start_tls(Connection *c) {
     SSL_set_connect_state(c->tls); /* the first send begins the handshake */
     SSL_SESSION **session = &sessions[c - all];
     if (*session != NULL && !SSL_set_session(c->tls, *session)) die("TLS: a session that cannot be used");
-    c->resuming = *session != NULL;
     SSL_SESSION_free(*session); /* a ticket is for one connection */
     *session = NULL;
 }
 
-/* Whether the handshake was of the kind that is measured: also the reply of an honest server to a ticket may be no. */
+/* Whether the handshake was of the kind that is measured: a server need not give tickets, nor take them. */
 bool check_tls(Connection *c) {
-    if ((bool)SSL_session_reused(c->tls) == c->resuming) return true;
-    fail(c, "the handshake was %s resumed", c->resuming ? "not" : "unexpectedly");
-    return false;
+    bool resumed = SSL_session_reused(c->tls), wanted = opt.resume && c->serial > 1;
+    if (resumed != wanted) fail(c, "the handshake was %s", resumed ? "resumed" : "not resumed");
+    return resumed == wanted;
 }
 
 /* Says that this side has nothing more to say (close_notify), when there is somebody to say it to. */
@@ -120,9 +119,7 @@ static ssize_t outcome(Connection *c, int result, const size_t *length) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE: errno = EAGAIN; return -1;
     case SSL_ERROR_ZERO_RETURN: return 0;
-    case SSL_ERROR_SYSCALL: /* errno says what, if anything failed: else it is an end without close_notify */
-        if (errno == 0 || errno == EAGAIN) errno = ECONNABORTED;
-        return -1;
+    case SSL_ERROR_SYSCALL: return errno == 0 || errno == EAGAIN ? 0 : -1; /* 0: an end without close_notify */
     default: errno = EPROTO; return -1;
     }
 }
