@@ -90,7 +90,7 @@ Serving = Callable[[list[str]], Service]
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     """A function that runs a command ``greensock serve`` on free addresses. What it served ends with the test."""
-    services: list[Service] = []
+    services: list[subprocess.Popen[str]] = []
 
     def serving(command: list[str]) -> Service:
         secure = "--tls-cert" in command
