@@ -309,15 +309,18 @@ def test_an_interrupt_anywhere_under_load_reaches_main_and_repeats_no_byte(launc
 
     loads = [gevent.spawn(load) for _ in range(16)]
     assert program.process.stdout
-    for number in range(1, 21):
-        gevent.sleep(0.005)
-        program.send(signal.SIGINT)
-        gevent.socket.wait_read(program.process.stdout.fileno(), 10)
-        assert program.line() == f"interrupt {number}"
-        if number == 19:
-            done.set()  # before the program stops: what is refused then would count
-            gevent.joinall(loads, 10, raise_error=True)
-    assert program.line() == "left 0"
+    try:
+        for number in range(1, 21):
+            gevent.sleep(0.005)
+            program.send(signal.SIGINT)
+            gevent.socket.wait_read(program.process.stdout.fileno(), 10)
+            assert program.line() == f"interrupt {number}"
+            if number == 19:
+                done.set()  # before the program stops: what is refused then would count
+                gevent.joinall(loads, 10, raise_error=True)
+        assert program.line() == "left 0"
+    finally:
+        gevent.killall(loads)
     assert lost <= 19, "an interrupt harms one connection at most"
 
 
