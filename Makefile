@@ -1,6 +1,8 @@
 # Everything happens in .venv, which is made on first use: nothing but Python 3.11 and make is needed.
 #
 #   make demo                      serve an echo and drive it for ten seconds (ARGS="--seconds 30 --users 200")
+#   make demo UI=1                 leave locust's web UI open, with the server's numbers in it
+#   make demo SCENARIO=push        another load test of loadtests/
 #   make test                      run the tests (ARGS="-k floors")
 #   make check                     lint, format and types
 #   make bench                     measure against other servers (QUICK=1: one short round)
@@ -21,13 +23,13 @@ COMPARE := loadtests/compare
 help:
 	@sed -n 's/^#  //p' Makefile
 
-demo: $(VENV)/.has-locust
-	@$(BIN)/python loadtests/demo.py $(ARGS)
+demo: $(VENV)/.has-demo
+	@$(BIN)/python loadtests/demo.py $(SCENARIO) $(if $(UI),--ui) $(ARGS)
 
-test: $(VENV)/.has-cli $(VENV)/.has-dev $(VENV)/.has-locust
+test: $(VENV)/.has-dev $(VENV)/.has-demo
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.has-cli $(VENV)/.has-dev $(VENV)/.has-locust $(VENV)/.has-bench
+check: $(VENV)/.has-dev $(VENV)/.has-demo $(VENV)/.has-bench
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy

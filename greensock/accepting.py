@@ -12,7 +12,7 @@ from gevent.server import StreamServer
 
 from . import net, tls
 from .address import parse
-from .engine import Engine
+from .engine import Engine, SessionGreenlet
 from .handlers import HandlerTable
 from .log import logger
 from .options import Options
@@ -66,6 +66,8 @@ class Acceptor(StreamServer):
         self._unix_identity: Any = None
         super().__init__(cast(Any, address), handle=cast(Any, self._accepted))
         self._engine.on_fork.add(self)
+
+    _spawn: Any = SessionGreenlet.spawn  # gevent's default is its own Greenlet
 
     # -- listening -----------------------------------------------------------------------------------
 
@@ -177,8 +179,7 @@ class Acceptor(StreamServer):
         self._engine.schedule(socket)
 
     def _spawn_session(self, session: Callable[[], None]) -> Any:
-        spawn: Any = self._spawn  # as gevent's StreamServer was told to
-        return spawn(session)
+        return self._spawn(session)  # as gevent's StreamServer was told to
 
     def _accept_failed(self, error: OSError) -> bool:
         if error.errno in FATAL:

@@ -166,7 +166,8 @@ class Serving:
     def _last_call(self) -> None:
         """The event loop of this thread ends, and so do the connections that it carries."""
         arrivals = self._arrivals
-        assert arrivals is not None
+        if arrivals is None:  # the listening socket was of no use
+            return
         if not getattr(self._server, "daemon_threads", False):
             self._handling.wait()
         self._let_go()

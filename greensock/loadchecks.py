@@ -3,13 +3,14 @@
 import logging
 import math
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import locust.log
 from locust.env import Environment
 from locust.stats import RequestStats
 
+from .loadending import tell_at_the_end
 from .loadgenerator import effort_of
 from .loadwatch import Watch
 
@@ -105,7 +106,7 @@ class Checks:
     def start(self) -> None:
         """Judge when the test is over."""
         if self._latencies or self._failures is not None or self._buffered is not None or self._generator:
-            self._environment.events.quitting.add_listener(self._judge)
+            tell_at_the_end(self._environment, self._judge)
 
     def crossed(self) -> Iterator[str]:
         """What was crossed, in a sentence for each."""
@@ -138,9 +139,8 @@ class Checks:
         if effort.late > effort.scheduled * LATE:
             yield f"{effort.late:,} of {effort.scheduled:,} messages were sent late, more than {LATE:.0%}"
 
-    def _judge(self, environment: Environment, **_: Any) -> None:
-        if environment.runner is not None:
-            environment.runner.quit()  # an interrupt comes here while users still run
+    def _judge(self) -> Iterable[str]:
+        environment = self._environment
         crossed = list(self.crossed())
         for sentence in crossed:
             logger.error("threshold crossed: %s", sentence)
@@ -148,6 +148,7 @@ class Checks:
             environment.process_exit_code = environment.process_exit_code or CROSSED
         elif self._failures is not None and not _has_erred(environment):
             environment.process_exit_code = environment.process_exit_code or 0  # failures are few enough
+        return ()
 
 
 def _has_erred(environment: Environment) -> bool:

@@ -3,13 +3,13 @@
 A request that is not answered is recorded as a failure and ends the task, with :class:`RequestFailed`.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import gevent
 from gevent import GreenletExit
 from gevent.event import AsyncResult
 
@@ -18,7 +18,7 @@ from .loadconnect import Connecting
 from .loadgenerator import effort_of
 from .loadreplies import Replies, Reply, Scheduled
 from .loadrows import PUSH, SEND, Answer, Batch, RequestFailed
-from .loadtalk import Owner, Request
+from .loadtalk import Owner, Request, Talk
 
 if TYPE_CHECKING:
     from .locust import SocketUser
@@ -30,9 +30,18 @@ TIMER: Final = 0.0015
 #: Seconds after which it is late: the generator has no time, or too much is under way.
 LATE: Final = 0.01
 
-logger: Final = logging.getLogger("greensock.locust")
-
 _Match = Callable[[Any], object]
+
+
+class _Expected(NamedTuple):
+    """Somebody waits for a message that is no reply."""
+
+    talk: Talk
+    match: _Match | None
+    result: "AsyncResult[tuple[Any, float]]"
+
+    def wants(self, message: Any) -> bool:
+        return self.match is None or bool(self.match(message))
 
 
 class SocketClient(Connecting):
@@ -46,7 +55,8 @@ class SocketClient(Connecting):
         super().__init__(user)
         self._kind = user.address.scheme.upper()
         self._name: str | None = None
-        self._expected: list[tuple[_Match | None, AsyncResult[tuple[Any, float]]]] = []
+        self._hub = gevent.get_hub()
+        self._expected: list[_Expected] = []
 
     # -- requests ------------------------------------------------------------------------------------
 
@@ -74,8 +84,8 @@ class SocketClient(Connecting):
             ValueError, TypeError: the framing cannot encode *message*; nothing was sent.
         """
         name = self._name or name or "exchange"
-        reply = Reply()
-        request = self._ask(message, reply, self._limit(timeout))
+        reply = Reply(self._hub)
+        request = self._ask(message, reply, self._user.response_timeout if timeout is None else timeout)
         try:
             reply.wait()
         except BaseException as gave_up:
@@ -115,7 +125,7 @@ class SocketClient(Connecting):
         name = self._name or name or "exchange"
         limit = self._limit(timeout)
         rest = iter(messages)
-        replies = Replies()
+        replies = Replies(self._hub)
         answers: list[Any] = []
         batch = Batch(self._ledger, self._kind, name)
         try:
@@ -242,7 +252,7 @@ class SocketClient(Connecting):
             RequestFailed: none came, which is recorded.
         """
         name = self._name or name or "expect"
-        self.connect()
+        talk = self._talk or self._open()
         began = perf_counter()
         for place, (message, arrived) in enumerate(self._held or ()):
             if match is None or match(message):
@@ -251,13 +261,13 @@ class SocketClient(Connecting):
                 self._ledger.record(PUSH, name, max(0.0, arrived - self._connected) * 1000, message)
                 return message
         result: AsyncResult[tuple[Any, float]] = AsyncResult()
-        waiting = (match, result)
-        self._expected.append(waiting)
+        expected = _Expected(talk, match, result)
+        self._expected.append(expected)
         try:
             result.wait(self._limit(timeout))
         finally:
-            if waiting in self._expected:
-                self._expected.remove(waiting)
+            if expected in self._expected:
+                self._expected.remove(expected)
         error: Any = result.exception if result.ready() else TimeoutError("no message in time")
         if error is not None:
             self._ledger.record_failure(PUSH, name, _since(began), error)
@@ -268,11 +278,10 @@ class SocketClient(Connecting):
 
     def _pushed(self, message: Any, arrived: float) -> None:
         try:
-            for waiting in self._expected:
-                match, result = waiting
-                if match is None or match(message):
-                    self._expected.remove(waiting)
-                    result.set((message, arrived))
+            for expected in self._expected:
+                if expected.wants(message):
+                    self._expected.remove(expected)
+                    expected.result.set((message, arrived))
                     return
             if self._held is not None:
                 self._held.append((message, arrived))
@@ -286,16 +295,12 @@ class SocketClient(Connecting):
         response_time = None if sent_at is None else max(0.0, time() - since - sent_at) * 1000
         self._ledger.record(PUSH, self._name or name or "push", response_time, message)
 
-    def _fail_expected(self, error: Exception) -> bool:
-        expected, self._expected = self._expected, []
-        for _, result in expected:
-            result.set_exception(error)
-        return bool(expected)
-
-    def _user_failed(self, error: Exception) -> None:
-        events = self._user.environment.events
-        events.user_error.fire(user_instance=self._user, exception=error, tb=error.__traceback__)
-        logger.error("%s.on_push raised", type(self._user).__name__, exc_info=error)
+    def _fail_expected(self, talk: Talk, error: Exception) -> bool:
+        failed = [expected for expected in self._expected if expected.talk is talk]
+        for expected in failed:
+            self._expected.remove(expected)
+            expected.result.set_exception(error)
+        return bool(failed)
 
     # -- asking --------------------------------------------------------------------------------------
 

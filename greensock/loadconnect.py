@@ -5,6 +5,7 @@ needs the connection waits, longer each time, and tries again.
 """
 
 import dataclasses
+import logging
 import random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -29,6 +30,8 @@ LINGER: Final = 1.0
 
 #: Seconds after which a user who waits looks whether it is to stop.
 LOOK: Final = 0.5
+
+logger: Final = logging.getLogger("greensock.locust")
 
 
 class Backoff(NamedTuple):
@@ -149,7 +152,7 @@ class Connecting:
     def _dial(self) -> Talk | None:
         """One attempt; None if it has failed, which then is recorded."""
         user = self._user
-        talk = Talk(user.key_of, self._pushed, self._lost)
+        talk = Talk(user.key_of, self._pushed, self._lost, self._user_failed)
         where = dataclasses.replace(user.address, scheme="tcp") if user.address.scheme == "tls" else user.address
         began = perf_counter()
         self._held, connected = [], f"connect {where.scheme}"
@@ -207,7 +210,8 @@ class Connecting:
         self._forget(talk)
         reason = talk.socket.close_reason
         told = loss(error, reason)
-        if not talk.ended and talk.idle and not self._fail_expected(told):
+        waited_for = self._fail_expected(talk, told) or not talk.idle
+        if not talk.ended and not waited_for:
             if reason is CloseReason.EOF:  # as the peer likes
                 self._ledger.record(DISCONNECT, str(reason), None)
             else:
@@ -225,8 +229,14 @@ class Connecting:
         """*message* has come, and is no reply."""
         raise NotImplementedError
 
-    def _fail_expected(self, error: Exception) -> bool:
-        """Tell those who wait for something that is no reply; whether there are any."""
+    def _user_failed(self, error: Exception) -> None:
+        """What the test gave to be called has raised."""
+        events = self._user.environment.events
+        events.user_error.fire(user_instance=self._user, exception=error, tb=error.__traceback__)
+        logger.error("%s has made a mistake", type(self._user).__name__, exc_info=error)
+
+    def _fail_expected(self, talk: Talk, error: Exception) -> bool:
+        """Tell those who wait on *talk* for something that is no reply; whether there are any."""
         raise NotImplementedError
 
 

@@ -17,6 +17,8 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
+from .loadending import tell_at_the_end
+
 #: What workers are asked, and answer. The same key holds what they report.
 ENDING: Final = "greensock-end"
 ENDED: Final = "greensock-ended"
@@ -29,8 +31,6 @@ WINDOW: Final = 2.0
 PATIENCE: Final = 10.0
 
 logger: Final = logging.getLogger("greensock.locust")
-#: which writes the tables at the end of a run
-console: Final = logging.getLogger("locust.stats_logger")
 
 
 @dataclasses.dataclass(slots=True)
@@ -97,7 +97,7 @@ class Generator:
         runner, events = self._environment.runner, self._environment.events
         assert runner is not None
         events.test_start.add_listener(self._test_begins)
-        events.quit.add_listener(self._tell)
+        tell_at_the_end(self._environment, self._effort.summary)
         if isinstance(runner, MasterRunner):
             events.worker_report.add_listener(self._reported)
             events.test_stopping.add_listener(self._end_workers)
@@ -112,11 +112,6 @@ class Generator:
     def _test_begins(self, **_: Any) -> None:
         self._effort.clear()
         self._mark = (perf_counter(), process_time())
-
-    def _tell(self, **_: Any) -> None:
-        if not isinstance(self._environment.runner, WorkerRunner):
-            for line in self._effort.summary():
-                console.info(line)
 
     # -- how busy this process is --------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
 
-import gevent
 from gevent.event import Event
 from greenlet import getcurrent, greenlet
 
@@ -17,25 +16,22 @@ _switch: Final = greenlet.switch
 class Waiter:
     """A greenlet that is woken, once for whatever has come since it began to wait."""
 
-    __slots__ = ("_asked", "_hub", "_waiting")
+    __slots__ = ("_asked", "_hub", "_waiting", "under_way")
 
-    def __init__(self) -> None:
-        self._hub = gevent.get_hub()
+    def __init__(self, hub: Any) -> None:
+        #: requests without a reply so far
+        self.under_way = 0
+        self._hub = hub
         self._waiting: Any = None
         self._asked = False
 
-    def _ask_to_wake(self) -> None:
-        if not self._asked:
-            self._asked = True
-            self._hub.loop.run_callback(self._wake)
-
     def _wake(self) -> None:
-        """In the hub."""
+        """In the hub, by a callback for each time that ``_asked`` was set."""
         if self._waiting is not None:
             self._waiting.switch()
 
-    def _wait(self) -> None:
-        """Block the current greenlet until :meth:`_ask_to_wake` was called since the last time."""
+    def wait(self) -> None:
+        """Block the current greenlet until something has come since the last time."""
         self._waiting = getcurrent()
         try:
             while not self._asked:  # somebody else may switch to this greenlet, by mistake
@@ -48,11 +44,13 @@ class Waiter:
 class Reply(Waiter):
     """The reply to one request."""
 
-    __slots__ = ("arrived", "error", "message", "under_way")
+    __slots__ = ("arrived", "error", "message")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, hub: Any) -> None:
         self.under_way = 0
+        self._hub = hub
+        self._waiting = None
+        self._asked = False
         self.message: Any = None
         self.error: Exception | None = None
         #: when it came or was given up (``perf_counter``)
@@ -62,28 +60,22 @@ class Reply(Waiter):
         """Called when it has come."""
         self.message = message
         self.arrived = arrived
-        self._ask_to_wake()
+        self._asked = True
+        self._hub.loop.run_callback(self._wake)
 
     def failed(self, error: Exception, request: Request) -> None:
         """Called when it will not come."""
         self.error = error
-        self.arrived = perf_counter()
-        self._ask_to_wake()
-
-    def wait(self) -> None:
-        """Block the current greenlet until it has come, or will not."""
-        self._wait()
+        self.answered(None, request, perf_counter())
 
 
 class Replies(Waiter):
     """Those to the requests of a pipeline, for a greenlet that looks at all that have come together."""
 
-    __slots__ = ("_came", "error", "under_way")
+    __slots__ = ("_came", "error")
 
-    def __init__(self) -> None:
-        super().__init__()
-        #: requests without a reply so far
-        self.under_way = 0
+    def __init__(self, hub: Any) -> None:
+        super().__init__(hub)
         #: of the first that failed
         self.error: Exception | None = None
         self._came: list[tuple[Request, float, Any, Exception | None]] = []
@@ -92,18 +84,21 @@ class Replies(Waiter):
         """Called when one has come."""
         self._came.append((request, arrived, message, None))
         if not self._asked:
-            self._ask_to_wake()
+            self._asked = True
+            self._hub.loop.run_callback(self._wake)
 
     def failed(self, error: Exception, request: Request) -> None:
         """Called when one will not come."""
         self.error = self.error or error
         self._came.append((request, perf_counter(), None, error))
-        self._ask_to_wake()
+        if not self._asked:
+            self._asked = True
+            self._hub.loop.run_callback(self._wake)
 
     def take(self) -> list[tuple[Request, float, Any, Exception | None]]:
         """Block the current greenlet until there are some: the request, when its reply came, the reply, or why not."""
         if not self._came:
-            self._wait()
+            self.wait()
         came, self._came = self._came, []
         self._asked = False
         return came

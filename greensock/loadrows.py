@@ -69,9 +69,11 @@ def loss(error: Exception | None, reason: CloseReason | None) -> Exception:
 
 def length_of(message: Any) -> int:
     """Bytes of *message*; of what a framing has made something else of, 0."""
-    if isinstance(message, (bytes, bytearray, memoryview, str)):
+    if isinstance(message, (bytes, bytearray)):
         return len(message)
-    return 0
+    if isinstance(message, str):
+        return len(message.encode())
+    return message.nbytes if isinstance(message, memoryview) else 0
 
 
 def messages_per_s(stats: RequestStats, until: float) -> float:
@@ -185,7 +187,8 @@ class Ledger:
     def record(self, kind: str, name: str, response_time: float | None, message: Any = None) -> None:
         """A success: *message* came after *response_time* milliseconds, or, if that is None, nobody knows when."""
         if self.plain:
-            self._stats.log_request(kind, name, response_time, length_of(message))  # type: ignore[arg-type]
+            length = len(message) if type(message) is bytes else length_of(message)
+            self._stats.log_request(kind, name, response_time, length)  # type: ignore[arg-type]
         else:
             self._event.fire(**self.meta(kind, name, response_time, message))
 
@@ -296,4 +299,4 @@ def response_times(stats: RequestStats) -> list[str]:
         if entry.response_times:
             times = (*(entry.get_response_time_percentile(share) for share in shares), entry.max_response_time)
             lines.append(f"{kind:<8} {name:<31} " + " ".join(f"{value:>9.2f}" for value in times))
-    return lines
+    return ["", *lines, ""]

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import gevent
 from gevent.event import Event
 
-from .errors import SocketClosed
+from .errors import FrameError, IncompleteRead, SocketClosed
 from .sock import Socket
 
 
@@ -66,29 +66,39 @@ class Talk:
             the order of their requests, and what comes when nothing is under way is no reply.
         pushed: is called with a message that is no reply, and with when it came.
         lost: is called with this and the error, if any, when the connection has ended.
+        mistaken: is called with what *key_of* raised, after which the connection is terminated.
 
     Attributes:
         socket: the connection, from its event ``open`` on.
+        hub: that of the connection.
         ended: whether this side has ended it.
         over: set when nothing can come any more.
 
     Resource handling: the socket's; a timer, while something is under way.
     """
 
-    __slots__ = ("_by_key", "_due", "_in_order", "_key_of", "_timer", "ended", "lost", "over", "pushed", "socket")
+    __slots__ = (
+        *("ended", "hub", "lost", "mistaken", "over", "pushed", "socket"),
+        *("_by_key", "_due", "_encode", "_in_order", "_key_of", "_timer", "_write"),
+    )
 
     def __init__(
         self,
         key_of: Callable[[Any], Hashable] | None,
         pushed: Callable[[Any, float], object],
         lost: Callable[["Talk", Exception | None], object],
+        mistaken: Callable[[Exception], object],
     ) -> None:
         self.socket: Socket[Any]
+        self.hub = gevent.get_hub()
         self.ended = False
         self.over = Event()
         self.pushed = pushed
         self.lost = lost
+        self.mistaken = mistaken
         self._key_of = key_of
+        self._encode: Callable[[Any], bytes]
+        self._write: Callable[[bytes], bool]
         self._in_order: deque[Request] = deque()
         self._by_key: dict[Hashable, Request] = {}
         self._timer: Any = None
@@ -99,6 +109,12 @@ class Talk:
         """Whether nothing is under way."""
         return not any(request.owner for request in (*self._in_order, *self._by_key.values()))
 
+    def opened(self, socket: Socket[Any]) -> None:
+        """The connection is there."""
+        self.socket = socket
+        self._encode = socket._shared.options.framing.encode
+        self._write = socket.write
+
     # -- asking --------------------------------------------------------------------------------------
 
     def send(self, message: Any) -> None:
@@ -108,7 +124,7 @@ class Talk:
             SocketClosed: the connection is over.
             ValueError, TypeError: the framing cannot encode it; nothing was sent.
         """
-        if not self.socket.write_message(message):
+        if not self._write(self._encode(message)):
             self.socket.sendall(b"")
 
     def ask(self, message: Any, owner: Owner, timeout: float, began: float = 0.0) -> Request:
@@ -122,12 +138,13 @@ class Talk:
             SocketClosed: the connection is over; the owner is not told.
             ValueError, TypeError: the framing cannot encode it, or it has no key; nothing was sent.
         """
-        key = None if self._key_of is None else self._key(message)
+        key_of = self._key_of
+        key = None if key_of is None else self._key(message)
         now = perf_counter()
         deadline = now + timeout
-        more = self.socket.write_message(message)
+        more = self._write(self._encode(message))
         request = Request(owner, began or now, deadline, 0)
-        if key is None:
+        if key_of is None:
             self._in_order.append(request)
         else:
             self._by_key[key] = request
@@ -139,14 +156,16 @@ class Talk:
 
     def ask_all(self, messages: Sequence[Any], owner: Owner, timeout: float, place: int) -> None:
         """:meth:`ask` with several *messages*, which are sent together and numbered from *place* on."""
-        keys = None if self._key_of is None else [self._key(message) for message in messages]
-        encode = self.socket._shared.options.framing.encode
+        keys: list[Hashable] = []
+        for message in messages if self._key_of is not None else ():
+            keys.append(self._key(message, keys))
+        encode = self._encode
         data = b"".join([encode(message) for message in messages])
         now = perf_counter()
         deadline = now + timeout
-        more = self.socket.write(data)
+        more = self._write(data)
         requests = [Request(owner, now, deadline, number) for number in range(place, place + len(messages))]
-        if keys is None:
+        if self._key_of is None:
             self._in_order.extend(requests)
         else:
             self._by_key.update(zip(keys, requests, strict=True))
@@ -161,28 +180,33 @@ class Talk:
         except SocketClosed:
             pass  # of which all owners are told
 
-    def _key(self, message: Any) -> Hashable:
+    def _key(self, message: Any, others: Sequence[Hashable] = ()) -> Hashable:
+        """The key of a request that is about to be made, together with *others*."""
         assert self._key_of is not None
         key = self._key_of(message)
         if key is None:
             raise ValueError("a request has no key: correlate() gives None for it, as for what nobody has asked for")
-        if key in self._by_key:
+        if key in self._by_key or key in others:
             raise ValueError(f"a request with the key {key!r} is under way already")
         return key
 
     # -- what comes ----------------------------------------------------------------------------------
 
-    def came(self, message: Any, arrived: float) -> None:
+    def came(self, message: Any) -> None:
         """Give *message* to whom it is for."""
-        request: Request | None
-        if self._key_of is None:
-            request = self._in_order.popleft() if self._in_order else None
-        else:
+        arrived = perf_counter()
+        if self._key_of is not None:
             key = self._key_of(message)
             request = None if key is None else self._by_key.pop(key, None)
+        elif self._in_order:
+            request = self._in_order.popleft()
+        else:
+            request = None
         if request is None:
             self.pushed(message, arrived)
-        elif (owner := request.owner) is not None:
+            return
+        owner = request.owner
+        if owner is not None:
             owner.under_way -= 1
             owner.answered(message, request, arrived)
 
@@ -202,7 +226,7 @@ class Talk:
         """Look at the deadlines then. Mostly one look is for thousands of requests, which all are answered by then."""
         self._stop_timer()
         self._due = deadline
-        self._timer = gevent.get_hub().loop.timer(max(deadline - perf_counter(), 0.0), ref=False)
+        self._timer = self.hub.loop.timer(max(deadline - perf_counter(), 0.0), ref=False)
         self._timer.start(gevent.spawn, self._look)  # owners are not for callbacks of the loop
 
     def _look(self) -> None:
@@ -226,13 +250,15 @@ class _Events:
     """The handlers of every connection. ``socket.data`` is the :class:`Talk`."""
 
     def open(self, socket: Any) -> None:
-        socket.data.socket = socket
+        socket.data.opened(socket)
 
     def data(self, socket: Any, message: Any) -> None:
-        socket.data.came(message, perf_counter())
+        socket.data.came(message)
 
     def error(self, socket: Any, error: Exception) -> None:
-        """What came is no message, and ``close`` tells: it follows."""
+        if not isinstance(error, (FrameError, IncompleteRead, OSError)):  # which ``close`` tells: it follows
+            socket.data.mistaken(error)
+            socket.terminate()
 
     def close(self, socket: Any, error: Exception | None) -> None:
         socket.data.lost(socket.data, error)

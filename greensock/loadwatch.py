@@ -13,7 +13,7 @@ from gevent.lock import BoundedSemaphore
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from .loadgenerator import console
+from .loadending import tell_at_the_end
 from .loadrows import messages_per_s
 from .loadstats import COLUMNS, TOTALS, Endpoint, History, Sample
 
@@ -63,7 +63,7 @@ class Watch:
         events.reset_stats.add_listener(self._begin)
         events.spawning_complete.add_listener(self._spawned)
         events.test_stop.add_listener(self._test_ends)
-        events.quit.add_listener(self._end)
+        tell_at_the_end(self.environment, self._end)
         if self._csv_prefix:
             # Like those of locust it stays open until the end, and is of use before.
             self._file = open(f"{self._csv_prefix}_server_history.csv", "w", buffering=1, newline="")  # noqa: SIM115
@@ -133,14 +133,12 @@ class Watch:
             if self._file is not None:
                 csv.writer(self._file).writerows(_rows(sample))
 
-    def _end(self, **_: Any) -> None:
+    def _end(self) -> Iterator[str]:
         self._settle(float("inf"))
-        for line in self.summary():
-            console.info(line)
-        console.info("")
         if self._file is not None:
             self._file.close()
             self._write_summary()
+        return self.summary()
 
     def _write_summary(self) -> None:
         sample = self.latest

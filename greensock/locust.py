@@ -23,6 +23,8 @@ greensock needs no patching, and patches nothing.
 """
 
 import logging
+import sys
+from argparse import ArgumentTypeError
 from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
@@ -46,7 +48,8 @@ from .framing import Framing, Lines
 from .loadchecks import Checks, add_options
 from .loadclient import SocketClient
 from .loadconnect import Backoff
-from .loadgenerator import Generator, console
+from .loadending import tell_at_the_end
+from .loadgenerator import Generator
 from .loadrows import Answer, RequestFailed, fine_bucket, response_times
 from .loadstats import Endpoint
 from .loadtab import add_tab
@@ -90,6 +93,7 @@ class SocketUser(locust.User):
         try:
             self.address = self._target()
         except (TypeError, ValueError) as error:
+            environment.process_exit_code = 1  # a test that could not begin has not gone well
             raise StopTest(f"{type(self).__name__}: {error}") from None
         overridden = type(self).correlate is not SocketUser.correlate
         #: for the client: the keys of messages; None: replies come in order
@@ -181,13 +185,7 @@ def fine_buckets() -> None:
 
     @locust.events.init.add_listener  # type: ignore[untyped-decorator]
     def tell(environment: Environment, **_: Any) -> None:
-        def at_the_end(**_: Any) -> None:
-            if not isinstance(environment.runner, WorkerRunner):
-                for line in response_times(environment.stats):
-                    console.info(line)
-                console.info("")
-
-        environment.events.quit.add_listener(at_the_end)
+        tell_at_the_end(environment, lambda: response_times(environment.stats))
 
 
 _installed: list[str | None] = []
@@ -224,6 +222,7 @@ def install(stats: str | None = None) -> None:
             "--gs-stats",
             metavar="ADDRESS",
             default=stats,
+            type=_address_of_stats,
             env_var="LOCUST_GS_STATS",
             include_in_web_ui=False,
             help="Where a greensock service tells its numbers: host:port, unix:/path or http://host:port/path.",
@@ -243,4 +242,16 @@ def install(stats: str | None = None) -> None:
             watch.start()
             if web_ui is not None:
                 add_tab(web_ui, watch)
-        Checks(environment, watch).start()
+        try:
+            checks = Checks(environment, watch)
+        except ValueError as error:
+            sys.exit(f"locust: {error}")
+        checks.start()
+
+
+def _address_of_stats(text: str) -> str:
+    try:
+        Endpoint(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return text

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import gevent
-
-from .engine import Engine
+from .engine import Engine, SessionGreenlet
 from .handlers import HandlerTable
 from .options import Options
 from .stats import Counters
@@ -41,7 +39,7 @@ class Shared:
         on_open: Callable[[Any], None] | None = None,
         tls: Any = None,
         hostname: str | None = None,
-        spawn: Callable[[Callable[[], None]], Any] = gevent.spawn,
+        spawn: Callable[[Callable[[], None]], Any] = SessionGreenlet.spawn,
     ) -> None:
         self.engine = engine
         self.table = table

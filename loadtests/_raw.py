@@ -1,11 +1,12 @@
 """The same echo three times, for ``beside_raw.py``: on a socket of gevent's in twenty lines, as locustfiles for TCP are
 written by hand, by :class:`greensock.locust.SocketUser`, and by that with several requests under way."""
 
+import os
 from time import perf_counter
 from typing import Any
 
 from gevent import socket
-from locust import User, constant, task
+from locust import User, constant, events, task
 
 from greensock.framing import Lines
 from greensock.locust import SocketUser
@@ -13,6 +14,9 @@ from greensock.locust import SocketUser
 MESSAGE = b"%063d" % 4711
 EXCHANGES_PER_TASK = 100
 DEPTH = 16
+
+if "LISTEN" in os.environ:
+    events.request.add_listener(lambda **_: None)
 
 
 class RawUser(User):

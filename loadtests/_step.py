@@ -8,7 +8,6 @@ Goes with any of the load tests here, at ten seconds a step or more when workers
 is loaded with it, so locust has to be given this file by name: it passes over such names otherwise.)
 """  # noqa: E501
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -17,14 +16,12 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from locust import LoadTestShape, events
-from locust.env import Environment
 from locust.stats import calculate_response_time_percentile
 
+from greensock.loadending import tell_at_the_end
 from greensock.loadrows import OF_CONNECTIONS
 
 STEPS = 5
-
-console = logging.getLogger("locust.stats_logger")
 
 
 class Mark(NamedTuple):
@@ -42,8 +39,8 @@ class Steps(LoadTestShape):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.marks: list[Mark] = []
+        events.init.add_listener(lambda environment, **_: tell_at_the_end(environment, self._report))
         events.test_stopping.add_listener(self._stopping)
-        events.quit.add_listener(self._report)
 
     def tick(self) -> tuple[int, float] | None:
         """Called by locust every second: how many users there should be, and how many more of them each second."""
@@ -57,18 +54,13 @@ class Steps(LoadTestShape):
             self.marks.append(self._mark())
         return math.ceil((options.num_users or STEPS) * (step + 1) / STEPS), options.spawn_rate or 100
 
-    def _stopping(self, environment: Environment, **_: Any) -> None:
-        if self.marks:
-            self.end = monotonic()
+    def _stopping(self, **_: Any) -> None:
+        self.end = monotonic()
 
-    def _report(self, **_: Any) -> None:
-        if not self.marks:
-            return  # a worker, whose master has the shape
+    def _report(self) -> Iterator[str]:
         last = self._mark()._replace(moment=self.end)
-        console.info(f"{'Users':>8} {'messages/s':>12} {'p50, ms':>9} {'p99, ms':>9}")
-        for line in _lines([*self.marks, last]):
-            console.info(line)
-        console.info("")
+        yield f"{'Users':>8} {'messages/s':>12} {'p50, ms':>9} {'p99, ms':>9}"
+        yield from _lines([*self.marks, last])
 
     def _mark(self) -> Mark:
         assert self.runner is not None

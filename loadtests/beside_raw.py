@@ -1,9 +1,10 @@
 """How many exchanges a second one locust process makes with ``SocketUser``, beside a user by hand on a raw socket.
 
-    python loadtests/beside_raw.py [--rounds 5] [--seconds 5] [--users 20]
+    python loadtests/beside_raw.py [--rounds 5] [--seconds 5] [--users 20] [--listen]
 
 The three of ``_raw.py`` take turns against one echo service. At the end there are medians, and those of the ratios to
-the raw user in each round: by exchanges in a second, and by processor time for each exchange.
+the raw user in each round: by exchanges in a second, and by processor time for each exchange. With ``--listen`` a test
+has a listener of its own for the event ``request``, so that each exchange has to be one.
 """
 
 import argparse
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive(int), default=5)
     parser.add_argument("--seconds", type=positive(int), default=5)
     parser.add_argument("--users", type=positive(int), default=20)
+    parser.add_argument("--listen", action="store_true", help="have a listener for the event request")
     args = parser.parse_args()
     rates: dict[str, list[float]] = {user: [] for user in USERS}
     costs: dict[str, list[float]] = {user: [] for user in USERS}
@@ -51,7 +53,8 @@ def measure(user: str, url: str, folder: Path, args: argparse.Namespace) -> tupl
         *("--json-file", str(folder / user)),
     ]
     before = os.times()
-    subprocess.run(command, check=True, capture_output=True)
+    environment = {**os.environ, **({"LISTEN": "1"} if args.listen else {})}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
     after = os.times()
     rows = json.loads((folder / f"{user}.json").read_text(encoding="utf-8"))
     row = max(rows, key=lambda row: row["num_requests"])

@@ -1,6 +1,6 @@
 """Serve what a load test is made for, drive it with that test, and print in one table what both sides counted.
 
-    python loadtests/demo.py [echo|pipeline|push|connect_storm|tls|slow_reader] [--seconds 10] [--users 50]
+    python loadtests/demo.py [echo|pipeline|push|connect_storm|tls|slow_reader|open_loop] [--seconds 10] [--users 50]
 
 With ``--ui`` locust's web UI is left open instead, with the server's numbers in its tab ``Server``, until an interrupt.
 
@@ -32,6 +32,7 @@ SCENARIOS = {
     "connect_storm": "Echo",
     "tls": "Echo",
     "slow_reader": "Bulk",
+    "open_loop": "Stalling",
 }
 
 
@@ -44,6 +45,7 @@ def main() -> int:
     parser.add_argument("--ui", action="store_true", help="leave locust's web UI open")
     parser.add_argument("--web-port", type=int, default=8089, help="where that is (default: %(default)s)")
     args = parser.parse_args()
+    gevent.get_hub().NOT_ERROR = (*gevent.get_hub().NOT_ERROR, KeyboardInterrupt)  # which needs no traceback
     with tempfile.TemporaryDirectory() as folder:
         try:
             return run(args, Path(folder))

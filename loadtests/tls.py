@@ -39,7 +39,7 @@ def add_option(parser: Any) -> None:
     parser.add_argument("--ca", metavar="FILE", help="authorities to verify the service by, PEM")
 
 
-@events.init.add_listener  # type: ignore[untyped-decorator]
+@events.test_start.add_listener  # type: ignore[untyped-decorator]
 def read_authorities(environment: Any, **_: Any) -> None:
     if environment.parsed_options.ca:
         TlsUser.tls = TLS(ca=Path(environment.parsed_options.ca))

@@ -240,13 +240,14 @@ def test_a_listener_that_will_never_accept_again_ends_the_server_and_says_so(
     assert before.exchange(b"connections live on") == b"connections live on"
 
 
-@pytest.mark.parametrize("what", ["Plain", "Socket"])
+@pytest.mark.parametrize("what", ["wire", "socket"])
 def test_an_accepted_descriptor_is_not_lost_when_its_socket_cannot_be_made(
     serve: Serve, dial: Dial, monkeypatch: pytest.MonkeyPatch, log: list[str], what: str
 ) -> None:
     server = serve(echoing().handlers)
     server.max_delay = 0  # try again at once
-    real: Any = getattr(greensock.accepting, what)
+    owner, name = (server, "_make_wire") if what == "wire" else (greensock.accepting, "Socket")
+    real: Any = getattr(owner, name)
     failures = 0
 
     def fails(*args: Any) -> Any:
@@ -257,7 +258,7 @@ def test_an_accepted_descriptor_is_not_lost_when_its_socket_cannot_be_made(
         return real(*args)
 
     before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(greensock.accepting, what, fails)
+    monkeypatch.setattr(owner, name, fails)
     for _ in range(100):
         with Peer(server.address) as peer:
             assert peer.read_to_end() == b"", "this peer is lost, and no other"

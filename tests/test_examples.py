@@ -1,23 +1,17 @@
-"""The examples and load tests as their readers start them: as programs."""
+"""The examples as their readers start them: as programs."""
 
 import json
 import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT = 20
-
-# Not pytest.importorskip: to import locust is to monkey-patch the process that runs the tests.
-needs_locust = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed")
 
 Start = Callable[..., "Program"]
 
@@ -105,88 +99,3 @@ def test_an_interrupt_shows_no_traceback(start: Start) -> None:
         echo.process.send_signal(signal.SIGINT)
         assert peer.recv(1) == b""
     assert echo.finish() == (0, "", "")
-
-
-@needs_locust
-def test_the_demo_prints_its_table_and_succeeds(start: Start) -> None:
-    demo = start("loadtests/demo.py", "--seconds", "1", "--users", "3")
-    status, output, errors = demo.finish()
-    assert status == 0, output + errors
-    for row in ("messages/s", "p50", "p99", "connections", "bytes buffered at the peak", "drains", "failures"):
-        assert f"│ {row} " in output
-    assert "(the same)" in output
-
-
-@needs_locust
-def test_an_interrupted_demo_ends_without_a_traceback(start: Start) -> None:
-    demo = start("loadtests/demo.py", "--seconds", "60", "--users", "3")
-    assert demo.process.stdout
-    demo.process.stdout.readline()
-    progress = demo.process.stdout.readline()
-    assert "messages/s" in progress
-    status, _, errors = demo.finish(signal.SIGINT)
-    assert (status, errors) == (130, "interrupted\n")
-
-
-@pytest.fixture
-def faulty_server() -> Iterator[str]:
-    """The url of an echo that fails its first three connections, each in another way, and then behaves."""
-
-    def serve() -> None:
-        for behave in (turn_a_bit, say_too_much, break_off, echo_on):
-            try:
-                peer, _ = listener.accept()
-            except OSError:
-                return  # the test is over
-            with peer:
-                behave(peer)
-
-    def turn_a_bit(peer: socket.socket) -> None:
-        message = peer.recv(64)
-        peer.sendall(bytes([message[0] ^ 1]) + message[1:])
-        peer.recv(1)
-
-    def say_too_much(peer: socket.socket) -> None:
-        peer.sendall(peer.recv(64) + b"!")
-        peer.recv(1)
-
-    def break_off(peer: socket.socket) -> None:
-        peer.sendall(peer.recv(64)[:63])
-
-    def echo_on(peer: socket.socket) -> None:
-        while message := peer.recv(64):
-            peer.sendall(message)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)  # wakes a blocked accept
-        thread.join(TIMEOUT)
-
-
-def run_locustfile(start: Start, host: str) -> tuple[int, dict[str, dict[str, Any]]]:
-    """Run the locustfile with one user for one second; return its exit status and its rows by type."""
-    arguments = ("--headless", "--users", "1", "--run-time", "1", "--stop-timeout", "10", "--json")
-    status, output, errors = start("-m", "locust", "-f", "loadtests/echo.py", "--host", host, *arguments).finish()
-    assert "Traceback" not in errors, errors
-    return status, {row["method"]: row for row in json.loads(output)}
-
-
-@needs_locust
-def test_the_load_test_counts_each_wrong_reply_and_connects_again(start: Start, faulty_server: str) -> None:
-    status, rows = run_locustfile(start, faulty_server)
-    assert status == 1
-    assert rows["TCP"]["num_failures"] == 3
-    assert rows["TCP"]["num_requests"] > 3
-    assert (rows["CONN"]["num_requests"], rows["CONN"]["num_failures"]) == (4, 0)
-
-
-@needs_locust
-def test_the_load_test_counts_a_refused_connection(start: Start) -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # and does not listen
-        status, rows = run_locustfile(start, f"tcp://127.0.0.1:{bound.getsockname()[1]}")
-    assert status == 1
-    assert rows.keys() == {"CONN"}
-    assert rows["CONN"]["num_failures"] == rows["CONN"]["num_requests"] > 0

@@ -40,12 +40,17 @@ FLOORS = {
         *("legacy_socketserver", "legacy_gevent", "legacy"),
         *("native", "stacks", "settings", "config", "app", "trial", "hot"),
         *("systemd", "signals", "watchdog", "monitor", "report", "service"),
+        *("loadstats", "loadtalk", "loadreplies", "loadrows", "loadending", "loadgenerator"),
+        *("loadconnect", "loadclient", "loadwatch", "loadtab", "loadchecks"),
     ],
-    6: ["__init__", "testing", "commands", "cli", "__main__"],  # doors
+    6: ["__init__", "testing", "commands", "cli", "__main__", "locust"],  # doors
 }
 
 #: May be named in annotations above their floor: what a handler is given is a socket.
-ONLY_FOR_TYPES = {("handlers", "sock"), ("shared", "sock"), ("draining", "sock"), ("contexts", "tls")}
+ONLY_FOR_TYPES = {
+    *(("handlers", "sock"), ("shared", "sock"), ("draining", "sock"), ("contexts", "tls")),
+    *(("loadconnect", "locust"), ("loadclient", "locust")),
+}
 
 #: What does I/O, waits, or needs a loop.
 IMPURE = {
@@ -55,7 +60,19 @@ IMPURE = {
 
 #: What only some users need, or only those who develop greensock.
 NOT_NEEDED = {
-    *("asyncio", "click", "hypothesis", "locust", "prometheus_client", "psutil", "pytest", "rich", "ssl", "subprocess"),
+    *(
+        "asyncio",
+        "click",
+        "flask",
+        "hypothesis",
+        "locust",
+        "prometheus_client",
+        "psutil",
+        "pytest",
+        "rich",
+        "ssl",
+        "subprocess",
+    ),
     *("uvloop", "watchfiles"),
 }
 

@@ -987,6 +987,17 @@ def test_a_server_serves_once_at_a_time(ours: World) -> None:
         server.handle_request()
 
 
+@pytest.mark.parametrize("name", ["legacy", "legacy in a thread"])
+def test_a_closed_server_does_not_serve(name: str, no_leaks: None) -> None:
+    world = World(name)
+    server = legacy.TCPServer(LOOPBACK, Echo)
+    server.server_close()
+    running = world.spawn(server.serve_forever)
+    running.join()
+    assert isinstance(running.error, OSError) and running.error.errno == errno.EBADF
+    server.shutdown()
+
+
 def test_forking_is_refused_with_the_reason() -> None:
     for base in (socketserver.ForkingMixIn, legacy.ForkingMixIn):
         with pytest.raises(TypeError, match=r"ForkingMixIn: a process that is forked .* Use ThreadingTCPServer"):

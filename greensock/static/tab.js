@@ -43,6 +43,8 @@
   const points = Object.fromEntries(NAMES.map((name) => [name, []]));
   const number = (value) => (value === null || value === undefined ? "" : Math.round(value).toLocaleString("en"));
 
+  const short = new Intl.NumberFormat("en", { notation: "compact" }).format;
+
   function element(tag, parent, name, text) {
     const made = document.createElement(tag);
     if (name) made.className = name;
@@ -123,8 +125,8 @@
         legend: { live: true },
         scales: { y: { range: (plot, least, most) => [0, Math.max(most * 1.1, 1)] } },
         axes: [
-          { stroke: ink, grid, values: "{HH}:{mm}:{ss}" },
-          { stroke: ink, grid, size: 76, values: (plot, ticks) => ticks.map((tick) => tick.toLocaleString("en")) },
+          { stroke: ink, grid, space: 90, values: "{HH}:{mm}:{ss}" },
+          { stroke: ink, grid, size: 60, values: (plot, ticks) => ticks.map(short) },
         ],
         series: [
           { value: "{HH}:{mm}:{ss}" },

@@ -1,0 +1,584 @@
+"""The client of a locust user: what it records of requests and replies, whatever becomes of them."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from time import perf_counter, time
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connections import attempt
+from greensock.framing import Fixed, LengthPrefixed, Lines
+from greensock.testing import Serve, wait_until
+from loadlab import Lab, echo, host, lab
+
+from greensock.locust import RequestFailed, SocketClient, SocketUser
+from locust.exception import CatchResponseError, LocustError, RescheduleTask, StopUser
+
+__all__ = ["host", "lab"]
+
+CONNECTED = ("CONN", "connect tcp", True)
+
+
+# -- exchange --------------------------------------------------------------------------------------------
+
+
+def test_an_exchange_is_one_row_and_the_connection_another(lab: Lab, host: str) -> None:
+    user = lab.user(host)
+    assert lab.requests == [] and user.client.socket is None, "nothing is connected before it is needed"
+    before = time()
+    assert user.client.exchange(b"hello", name="greet") == b"hello"
+    assert user.client.exchange(b"again") == b"again"
+    assert lab.rows == [CONNECTED, ("TCP", "greet", True), ("TCP", "exchange", True)]
+    told = lab.requests[1]
+    assert (told["response"], told["response_length"], told["context"]) == (b"hello", 5, {})
+    assert 0 < told["response_time"] < 5000
+    assert before <= told["start_time"] <= time()
+    assert user.client.socket is not None and not user.client.socket.closed
+
+
+def test_connecting_takes_no_time_of_the_exchange(lab: Lab, serve: Serve) -> None:
+    def open_late(socket: Any) -> None:
+        gevent.sleep(0.1)
+
+    server = serve({"open": open_late, "data": echo}, framing=Lines())
+    user = lab.user(server.url)
+    user.client.connect()
+    gevent.sleep(0.15)  # so that the server has opened it
+    user.client.exchange(b"hello")
+    assert lab.requests[1]["response_time"] < 100
+
+
+def test_names_and_contexts(lab: Lab, host: str) -> None:
+    user = lab.user(host, context=lambda self: {"user": 1, "both": "user"})
+    client = user.client
+    with client.rename_request("outer"):
+        client.exchange(b"a", name="said")
+        with client.rename_request("inner"):
+            client.send(b"silence")
+    client.exchange(b"c", name="said", context={"call": 2, "both": "call"})
+    assert [row[1] for row in lab.rows] == ["connect tcp", "outer", "inner", "said"]
+    assert lab.requests[1]["context"] == {"user": 1, "both": "user"}
+    assert lab.requests[3]["context"] == {"user": 1, "call": 2, "both": "call"}
+    with pytest.raises(ZeroDivisionError), client.rename_request("x"):
+        raise ZeroDivisionError
+    client.exchange(b"d", name="said")
+    assert lab.rows[-1][1] == "said"
+
+
+@pytest.mark.parametrize("message", [b"two\nlines", 5])
+def test_what_cannot_be_encoded_was_not_sent_and_is_no_row(lab: Lab, host: str, message: Any) -> None:
+    client = lab.user(host).client
+    for call in (client.exchange, client.send, lambda message: client.exchange_many([b"x", message])):
+        with pytest.raises((ValueError, TypeError)):
+            call(message)
+    assert client.exchange(b"hello") == b"hello", "nothing is out of step"
+    assert lab.rows == [CONNECTED, ("TCP", "exchange", True)]
+
+
+def test_greenlets_share_the_connection_and_each_gets_its_own_reply(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    calls = [gevent.spawn(client.exchange, b"%d" % number) for number in range(50)]
+    gevent.joinall(calls, timeout=10, raise_error=True)
+    assert [call.value for call in calls] == [b"%d" % number for number in range(50)]
+    assert lab.rows.count(CONNECTED) == 1
+    assert len(lab.rows) == 51
+
+
+# -- no reply --------------------------------------------------------------------------------------------
+
+
+def test_no_reply_in_time_is_a_failure_and_ends_the_task(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(RequestFailed, match="no reply in time") as caught:
+        client.exchange(b"silence", timeout=0.05)
+    assert isinstance(caught.value, RescheduleTask), "which is how locust goes on with the next task"
+    assert isinstance(caught.value.__cause__, TimeoutError)
+    assert lab.failures("TCP") == ["TimeoutError('no reply in time')"]
+    assert 50 <= lab.requests[1]["response_time"] < 5000
+    assert lab.requests[1]["response"] is None
+
+
+def test_a_late_reply_is_given_to_nobody(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(RequestFailed):
+        client.exchange(b"wait 0.1", timeout=0.02)
+    assert client.exchange(b"mine") == b"mine"
+    assert lab.rows == [CONNECTED, ("TCP", "exchange", False), ("TCP", "exchange", True)]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8), st.booleans()), min_size=1, max_size=12))
+def test_replies_are_never_mixed_up(lab: Lab, host: str, calls: list[tuple[int, int, bool]]) -> None:
+    """Whatever is slow, given up or killed: who gets a reply gets his own (redis-py's CVE-2023-28858)."""
+    client = lab.user(host).client
+
+    def call(number: int, delay: int, timeout: int) -> Any:
+        message = b"wait %.3f %d" % (delay / 1000, number)
+        try:
+            return client.exchange(message, timeout=timeout / 1000) == message
+        except RequestFailed:
+            return None
+
+    running = [gevent.spawn(call, number, delay, timeout) for number, (delay, timeout, _) in enumerate(calls)]
+    gevent.sleep(0.002)
+    for greenlet, (_, _, killed) in zip(running, calls, strict=True):
+        if killed:
+            greenlet.kill()
+    gevent.joinall(running, timeout=10)
+    assert all(greenlet.ready() for greenlet in running)
+    assert not any(greenlet.value is False for greenlet in running), "somebody has the reply of another"
+    assert client.exchange(b"last", timeout=5) == b"last"
+    client.close()
+
+
+def test_a_lost_connection_fails_each_that_waits_once_and_the_next_has_a_new_one(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    client.connect()
+    calls = [gevent.spawn(attempt, client.exchange, message) for message in (b"die", b"a", b"b")]
+    gevent.joinall(calls, timeout=10, raise_error=True)
+    assert [type(call.value) for call in calls] == [RequestFailed] * 3
+    assert lab.failures("TCP") == ["SocketClosed('the connection ended: reset')"] * 3
+    assert client.exchange(b"hello") == b"hello"
+    assert lab.rows.count(CONNECTED) == 2
+    assert len(lab.rows) == 2 + 3 + 1
+
+
+def test_a_killed_user_is_neither_a_success_nor_a_failure(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    client.connect()
+    asking = gevent.spawn(client.exchange, b"wait 0.1")
+    gevent.sleep(0.01)
+    asking.kill()
+    assert client.exchange(b"mine") == b"mine", "the reply to the killed one is not for this"
+    assert lab.rows == [CONNECTED, ("TCP", "exchange", True)]
+    assert lab.effort.aborted == 1
+
+
+def test_a_timeout_of_the_tests_own_is_a_failure(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(gevent.Timeout), gevent.Timeout(0.02):
+        client.exchange(b"wait 0.1")
+    with pytest.raises(KeyError), gevent.Timeout(0.02, KeyError()):
+        client.exchange(b"wait 0.1")
+    assert lab.failures("TCP") == ["TimeoutError('no reply in time')"] * 2
+    assert client.exchange(b"hello") == b"hello"
+
+
+def test_what_is_no_message_ends_the_connection_in_few_words(lab: Lab, serve: Serve) -> None:
+    server = serve({"data": lambda socket, data: socket.write(b"\xff" * 8)})
+    client = lab.user(server.url, framing=LengthPrefixed(max_size=100)).client
+    with pytest.raises(RequestFailed):
+        client.exchange(b"hello")
+    assert lab.failures("TCP") == ["FrameTooLarge('what came is no message')"]
+
+
+def test_an_end_inside_a_reply_is_told_without_numbers(lab: Lab, serve: Serve) -> None:
+    def half(socket: Any, data: bytes) -> None:
+        socket.end(data[:5])
+
+    client = lab.user(serve({"data": half}).url, framing=Fixed(8)).client
+    with pytest.raises(RequestFailed):
+        client.exchange(b"12345678")
+    assert lab.failures("TCP") == ["SocketClosed('the connection ended inside a message')"]
+
+
+# -- judged by the test ----------------------------------------------------------------------------------
+
+
+def test_an_answer_is_recorded_when_its_block_ends(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with client.exchange(b"hello", catch_response=True, name="a") as answer:
+        assert (answer.message, answer.error) == (b"hello", None)
+        assert lab.rows == [CONNECTED]
+        answer.request_meta["name"] = "b"
+    assert lab.rows == [CONNECTED, ("TCP", "b", True)]
+
+
+@pytest.mark.parametrize("why", ["busy", ValueError("busy")])
+def test_an_answer_may_be_a_failure_after_all(lab: Lab, host: str, why: Any) -> None:
+    client = lab.user(host).client
+    with client.exchange(b"hello", catch_response=True) as answer:
+        answer.failure(why)
+    with client.exchange(b"hello", catch_response=True) as answer:
+        answer.failure(why)
+        answer.success()
+    [failed] = [told["exception"] for told in lab.requests if told["exception"] is not None]
+    assert failed is why if isinstance(why, Exception) else (type(failed), str(failed)) == (CatchResponseError, why)
+    assert [row[2] for row in lab.rows] == [True, False, True]
+
+
+def test_a_block_that_raises_makes_a_failure_and_raises_on(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(AssertionError), client.exchange(b"hello", catch_response=True) as answer:
+        assert answer.message == b"another"
+    assert lab.rows[-1] == ("TCP", "exchange", False)
+
+
+@pytest.mark.parametrize("leaves", [RescheduleTask, StopUser])
+def test_a_block_that_leaves_the_task_makes_no_failure(lab: Lab, host: str, leaves: type[Exception]) -> None:
+    client = lab.user(host).client
+    with pytest.raises(leaves), client.exchange(b"hello", catch_response=True):
+        raise leaves
+    assert lab.rows[-1] == ("TCP", "exchange", True)
+
+
+def test_no_answer_is_no_success_whatever_the_block_says(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(RequestFailed), client.exchange(b"silence", catch_response=True, timeout=0.02) as answer:
+        assert (answer.message, type(answer.error)) == (None, TimeoutError)
+        with pytest.raises(LocustError, match="not answered"):
+            answer.success()
+    with pytest.raises(RequestFailed), client.exchange(b"silence", catch_response=True, timeout=0.02) as answer:
+        _ = answer.message[0]  # a test that does not look
+    assert lab.failures("TCP") == ["TimeoutError('no reply in time')"] * 2
+
+
+def test_an_answer_outside_a_block_is_a_mistake(lab: Lab, host: str) -> None:
+    answer = lab.user(host).client.exchange(b"hello", catch_response=True)
+    for judge in (answer.success, lambda: answer.failure("x")):
+        with pytest.raises(LocustError, match="with-block"):
+            judge()
+
+
+# -- many under way --------------------------------------------------------------------------------------
+
+
+class Slow:
+    """An echo that answers everything that has come, in the order *rearrange* gives it, and notes how much that was."""
+
+    def __init__(self, rearrange: Callable[[list[Any]], list[Any]] = list) -> None:
+        self.most = 0
+        self._rearrange = rearrange
+        self._waiting: list[Any] = []
+
+    def data(self, socket: Any, message: bytes) -> None:
+        self._waiting.append(message)
+        if len(self._waiting) == 1:
+            gevent.spawn_later(0.002, self._answer, socket)
+
+    def _answer(self, socket: Any) -> None:
+        waiting, self._waiting = self._waiting, []
+        self.most = max(self.most, len(waiting))
+        for message in self._rearrange(waiting):
+            socket.write_message(message)
+
+
+def test_many_are_under_way_and_never_more_than_depth(lab: Lab, serve: Serve) -> None:
+    slow = Slow()
+    client = lab.user(serve(slow, framing=Lines()).url).client
+    messages = [b"%d" % number for number in range(100)]
+    assert client.exchange_many(iter(messages), depth=7, name="many") == messages
+    assert slow.most == 7
+    assert lab.rows == [CONNECTED, *[("TCP", "many", True)] * 100]
+    assert all(1 < told["response_time"] < 5000 for told in lab.requests[1:])
+
+
+@pytest.mark.parametrize("messages", [[], iter(())])
+def test_of_nothing_there_are_no_replies(lab: Lab, host: str, messages: Any) -> None:
+    assert lab.user(host).client.exchange_many(messages) == []
+    assert lab.rows == []
+
+
+def test_a_depth_below_one_is_refused(lab: Lab, host: str) -> None:
+    with pytest.raises(ValueError, match="depth must be at least 1"):
+        lab.user(host).client.exchange_many([b"x"], depth=0)
+
+
+def test_when_one_of_many_fails_no_more_are_sent_and_each_is_recorded_once(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(RequestFailed):
+        client.exchange_many([b"a", b"silence", b"wait 0.1", b"c", b"d"], depth=3, timeout=0.05)
+    outcomes = [row[2] for row in lab.rows if row[0] == "TCP"]
+    # Replies are told apart by their order alone, so that of "wait" is taken for that of "silence", and one is missing.
+    assert outcomes.count(False) >= 1 and len(outcomes) <= 4
+    client.close()
+
+
+def test_many_on_a_connection_that_is_lost_fail_once_each(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(RequestFailed, match="reset"):
+        client.exchange_many([b"a", b"b", b"die", b"c", b"d", b"e"], depth=5)
+    assert len(lab.rows) == 1 + 5, "the sixth was not sent"
+    assert set(lab.failures("TCP")) == {"SocketClosed('the connection ended: reset')"}
+    assert client.exchange(b"hello") == b"hello"
+
+
+def test_an_iterator_that_raises_leaves_what_is_under_way_alone(lab: Lab, host: str) -> None:
+    def messages() -> Iterator[bytes]:
+        yield from (b"a", b"b", b"c")
+        raise KeyError("mistake")
+
+    client = lab.user(host).client
+    with pytest.raises(KeyError, match="mistake"):
+        client.exchange_many(messages(), depth=2)
+    recorded = [row for row in lab.rows if row[0] == "TCP"]
+    assert len(recorded) + lab.effort.aborted in (2, 3), "those that were sent, whatever was seen of them"
+    client.close()
+
+
+def test_killed_in_the_middle_of_many(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    client.connect()
+    asking = gevent.spawn(client.exchange_many, [b"a", b"wait 0.2", b"b"], depth=3)
+    gevent.sleep(0.05)
+    asking.kill()
+    assert len(lab.rows) == 1 + 3 - lab.effort.aborted
+    assert lab.effort.aborted == 2
+    assert client.exchange(b"mine") == b"mine"
+
+
+# -- by key ----------------------------------------------------------------------------------------------
+
+
+def key(self: SocketUser, message: bytes) -> bytes | None:
+    return message[:1] if message[:1].isdigit() else None
+
+
+def test_replies_with_a_key_may_come_in_any_order(lab: Lab, serve: Serve) -> None:
+    server = serve(Slow(lambda waiting: waiting[::-1]), framing=Lines())
+    client = lab.user(server.url, correlate=key, on_push=lambda self, message: "news").client
+    messages = [b"%d" % number for number in range(10)]
+    assert client.exchange_many(messages, depth=5) == messages
+    calls = [gevent.spawn(client.exchange, message) for message in messages]
+    client.send(b"news")
+    gevent.joinall(calls, timeout=10, raise_error=True)
+    assert [call.value for call in calls] == messages
+    assert lab.rows.count(("PUSH", "news", True)) == 1
+    assert lab.rows.count(("TCP", "exchange", True)) == 20
+
+
+def test_keys_that_cannot_be(lab: Lab, host: str) -> None:
+    client = lab.user(host, correlate=key).client
+    with pytest.raises(ValueError, match="has no key"):
+        client.exchange(b"x")
+    waiting = gevent.spawn(client.exchange, b"1 waits a little")
+    gevent.sleep(0)
+    for call in (lambda: client.exchange(b"1"), lambda: client.exchange_many([b"2", b"3", b"2"])):
+        with pytest.raises(ValueError, match="under way already"):
+            call()
+    assert waiting.get(timeout=10) == b"1 waits a little"
+    assert client.exchange(b"2") == b"2"
+
+
+def test_a_late_reply_with_a_key_is_given_to_nobody(lab: Lab, serve: Serve) -> None:
+    client = lab.user(serve(Slow(), framing=Lines()).url, correlate=key, response_timeout=5.0).client
+    client.connect()
+    with pytest.raises(RequestFailed):
+        client.exchange(b"1", timeout=0.0001)
+    assert client.exchange(b"2") == b"2"
+    assert [row[0] for row in lab.rows] == ["CONN", "TCP", "TCP"], "it is no push either"
+
+
+# -- an open loop ----------------------------------------------------------------------------------------
+
+
+def test_a_stream_keeps_its_schedule_and_counts(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    began = perf_counter()
+    assert client.stream(100, (b"%d" % number for number in range(20)), name="flow") == 20
+    assert 0.19 <= perf_counter() - began < 5
+    assert lab.rows == [CONNECTED, *[("TCP", "flow", True)] * 20]
+    assert lab.effort.scheduled == 20
+
+
+def test_a_stream_ends_after_its_seconds(lab: Lab, host: str) -> None:
+    assert lab.user(host).client.stream(200, itertools.repeat(b"x"), seconds=0.1) == 20
+
+
+def test_a_stream_measures_a_stall_from_when_each_was_to_be_sent(lab: Lab, serve: Serve) -> None:
+    """What a closed loop hides: one request waits, and those that are not sent meanwhile are not measured."""
+    stalls = iter([0.2])
+
+    def stall(socket: Any, message: bytes) -> None:
+        if message == b"stall":
+            gevent.sleep(next(stalls))
+        socket.write_message(message)
+
+    client = lab.user(serve({"data": stall}, framing=Lines()).url).client
+    messages = [b"stall", *[b"x"] * 39]  # 40 in 0.4 s: those of the first half are held up, less and less
+    assert client.stream(100, messages, most=5) == 40
+    times = [told["response_time"] for told in lab.requests[1:]]
+    for number in range(18):
+        assert times[number] == pytest.approx(200 - 10 * number, abs=30), number
+    assert sum(time < 30 for time in times[22:]) >= 15
+    assert lab.effort.late >= 10, "no more than five were under way, and the others went out when there was room"
+
+
+def test_a_stream_records_what_is_not_answered(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    assert client.stream(1000, [b"a", b"silence", b"silence"], timeout=0.05) == 1
+    assert [row[2] for row in lab.rows[1:]] == [True, False, False]
+
+
+def test_a_stream_ends_when_the_user_is_to_stop(lab: Lab, host: str) -> None:
+    user = lab.user(host)
+    streaming = gevent.spawn(user.client.stream, 50, itertools.repeat(b"x"))
+    wait_until(lambda: len(lab.rows) > 3)
+    user._state = "stopping"
+    answered = streaming.get(timeout=10)
+    assert answered == len(lab.rows) - 1 == lab.effort.scheduled
+
+
+def test_a_stream_that_is_killed_counts_what_it_left_behind(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    streaming = gevent.spawn(client.stream, 1000, [b"a", *[b"silence"] * 5, *[b"x"] * 100], timeout=10)
+    wait_until(lambda: lab.effort.scheduled > 10)
+    streaming.kill()
+    assert lab.effort.aborted == lab.effort.scheduled - (len(lab.rows) - 1)
+    client.close()
+    assert not lab.failures("TCP")
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan")])
+def test_a_rate_that_cannot_be(lab: Lab, host: str, rate: float) -> None:
+    with pytest.raises(ValueError, match="rate must be"):
+        lab.user(host).client.stream(rate, [b"x"])
+
+
+# -- one way ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_sent_one_way_has_no_response_time(lab: Lab, host: str) -> None:
+    lab.user(host).client.send(b"silence", name="tell")
+    assert lab.rows == [CONNECTED, ("SEND", "tell", True)]
+    assert lab.requests[1]["response_time"] is None
+
+
+def send_much(client: SocketClient) -> None:
+    """20 MB, which is more than the kernel takes."""
+    for _ in range(200):
+        client.send(b"x" * 99_999)
+
+
+def test_who_sends_more_than_the_peer_reads_waits(lab: Lab, serve: Serve) -> None:
+    go_on = Event()
+
+    def data(socket: Any, message: bytes) -> None:
+        go_on.wait()
+
+    server = serve({"data": data}, framing=Lines(max_size=100_000))
+    client = lab.user(server.url, framing=Lines(max_size=100_000)).client
+    sending = gevent.spawn(send_much, client)
+    gevent.sleep(0.2)
+    assert not sending.ready()
+    assert client.socket is not None and client.socket.buffered < 1_000_000
+    go_on.set()
+    sending.get(timeout=10)
+    assert lab.rows.count(("SEND", "send", True)) == 200
+
+
+def test_sending_to_a_connection_that_ends_meanwhile_is_a_failure(lab: Lab, serve: Serve) -> None:
+    server = serve({"open": lambda socket: socket.pause()}, framing=Lines(max_size=100_000))
+    client = lab.user(server.url, framing=Lines(max_size=100_000)).client
+    sending = gevent.spawn(attempt, send_much, client)
+    gevent.sleep(0.2)
+    next(iter(server.sockets)).terminate()
+    assert isinstance(sending.get(timeout=10), RequestFailed)
+    assert lab.failures("SEND") == ["SocketClosed('the connection ended before all was sent')"]
+
+
+@pytest.fixture
+def crier(serve: Serve) -> str:
+    """The url of a service that sends ``go`` to who says something, and then what he said."""
+
+    def cry(socket: Any, line: bytes) -> None:
+        socket.write_message(b"go")
+        gevent.sleep(0.02)
+        socket.write_message(line)
+
+    return serve({"data": cry}, framing=Lines()).url
+
+
+def named(self: SocketUser, message: bytes) -> Any:
+    if message == b"mistake":
+        raise KeyError("mistake")
+    return (message.decode(), time() - 0.5) if message == b"timed" else message.decode()
+
+
+@pytest.mark.parametrize(("said", "told"), [(b"x", None), (b"timed", 500.0)])
+def test_a_push_is_a_row_with_a_time_only_if_that_is_known(lab: Lab, crier: str, said: bytes, told: Any) -> None:
+    client = lab.user(crier, on_push=named).client
+    client.send(said)
+    wait_until(lambda: len(lab.rows) == 4)
+    assert lab.rows[2:] == [("PUSH", "go", True), ("PUSH", said.decode(), True)]
+    times = [request["response_time"] for request in lab.requests[2:]]
+    assert times[0] is None
+    assert times[1] is None if told is None else 499 < times[1] < 1000
+    assert lab.requests[3]["response_length"] == len(said)
+
+
+def test_pushes_that_nobody_names(lab: Lab, crier: str) -> None:
+    lab.user(crier).client.send(b"x")
+    wait_until(lambda: len(lab.rows) == 4)
+    assert lab.rows[2:] == [("PUSH", "push", True)] * 2
+
+
+def test_a_mistake_in_on_push_is_an_exception_of_the_user_and_the_message_is_counted(lab: Lab, crier: str) -> None:
+    client = lab.user(crier, on_push=named).client
+    client.send(b"mistake")
+    wait_until(lambda: len(lab.rows) == 4)
+    assert lab.rows[3] == ("PUSH", "push", True)
+    assert [type(error) for error in lab.errors] == [KeyError]
+    client.send(b"x")
+    wait_until(lambda: len(lab.rows) == 7)
+
+
+def test_expect_takes_what_it_is_for_and_on_push_the_rest(lab: Lab, crier: str) -> None:
+    client = lab.user(crier, on_push=named).client
+    client.send(b"said")
+    assert client.expect(lambda message: message != b"go", name="heard") == b"said"
+    assert lab.rows[2:] == [("PUSH", "go", True), ("PUSH", "heard", True)]
+    assert 10 < lab.requests[3]["response_time"] < 5000
+    client.send(b"x")
+    assert [client.expect(), client.expect()] == [b"go", b"x"]
+
+
+def test_what_is_expected_in_vain_is_a_failure(lab: Lab, host: str) -> None:
+    client = lab.user(host).client
+    with pytest.raises(RequestFailed, match="no message in time"):
+        client.expect(timeout=0.02)
+    expecting = gevent.spawn(attempt, client.expect)
+    gevent.sleep(0.01)
+    client.send(b"die")
+    assert isinstance(expecting.get(timeout=10), RequestFailed)
+    assert lab.failures("PUSH") == [
+        "TimeoutError('no message in time')",
+        "SocketClosed('the connection ended: reset')",
+    ]
+    assert [row[0] for row in lab.rows] == ["CONN", "PUSH", "SEND", "PUSH"], "it is told once"
+
+
+def test_a_slow_on_push_makes_a_slow_reader(lab: Lab, serve: Serve) -> None:
+    def flood(socket: Any, message: bytes) -> None:
+        for _ in range(300):
+            socket.write_message(b"x" * 60_000)
+
+    server = serve({"data": flood}, framing=Lines())
+    go_on = Event()
+    client = lab.user(server.url, on_push=lambda self, message: go_on.wait() and None).client
+    client.send(b"flood")
+    wait_until(lambda: server.stats().buffered > 65536, what="the server waits for its reader")
+    assert lab.rows == [CONNECTED, ("SEND", "send", True)]
+    go_on.set()
+    wait_until(lambda: lab.rows.count(("PUSH", "push", True)) == 300)
+
+
+def test_a_correlate_that_fails_for_what_came_is_a_mistake_of_the_test_and_fails_who_waits(lab: Lab, host: str) -> None:
+    def fussy(self: SocketUser, message: bytes) -> bytes:
+        if message == b"x" and lab.requests:  # when it comes back
+            raise KeyError("mistake")
+        return message
+
+    client = lab.user(host, correlate=fussy).client
+    client.exchange(b"hello")
+    waiting = gevent.spawn(attempt, client.exchange, b"silence")
+    gevent.sleep(0)
+    client.send(b"x")
+    assert isinstance(waiting.get(timeout=10), RequestFailed)
+    assert [type(error) for error in lab.errors] == [KeyError]
+    assert client.exchange(b"hello") == b"hello", "on a new connection"
