@@ -341,12 +341,11 @@ def test_a_thousand_times_is_no_more_memory_than_once() -> None:
         with app.afresh():
             pass
     forget()
-    classes = [thing for thing in gc.get_objects() if isinstance(thing, type) and thing.__module__ == "service"]
-    assert {thing.__name__ for thing in classes} == {"Player", "Game"}
-    assert len(classes) == 2
+    names = sorted(kind.__name__ for kind in gc.get_objects() if isinstance(kind, type) and kind.__module__ == "service")
+    assert names == ["Game", "Player"], "of the last one"
     before = len(gc.get_objects())
-    for _ in range(50):
+    for _ in range(500):
         with app.afresh():
             pass
     forget()
-    assert len(gc.get_objects()) - before < 50
+    assert len(gc.get_objects()) - before < 250, "not one object for each"
