@@ -80,7 +80,7 @@ class Reloader:
                 self._seen = self._seen.union(filter(self._app.owns, outcome.files))
                 raise AppError(outcome.error)
             self._take_over()
-        except AppError as error:
+        except (AppError, OSError) as error:  # the system may grant no process or pipe just now
             self.failures += 1
             if str(error) != self._told:
                 logger.error("nothing is reloaded, the old handlers go on:\n%s", error)

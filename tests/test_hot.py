@@ -1,5 +1,6 @@
 """Handlers replaced while they serve: what is good takes over, what is not changes nothing and is told once."""
 
+import errno
 import gc
 import logging
 import os
@@ -174,6 +175,22 @@ def test_what_fails_only_in_this_process_changes_nothing_either(
     assert peer.exchange(b"???") == b"one"
     assert "ValueError: duplicate" in told(caplog)[0]
     assert app.modules() == before
+
+
+def test_a_system_that_grants_no_process_changes_nothing(
+    app: App, serve: Serve, dial: Dial, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(app.load())
+    reloading = reloader(app, server)
+    peer = dial(server)
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "posix_spawn", refuse)
+    reloading.reload()
+    assert "Resource temporarily unavailable" in told(caplog)[0]
+    assert peer.exchange(b"???") == b"one"
 
 
 def test_a_newer_one_ends_an_older_one_that_is_still_tried_out(app: App, serve: Serve, dial: Dial) -> None:
