@@ -85,15 +85,13 @@ class SocketClient(Connecting):
         """
         name = self._name or name or "exchange"
         reply = Reply(self._hub)
-        request = self._ask(message, reply, self._user.response_timeout if timeout is None else timeout)
+        request = None
         try:
+            request = self._ask(message, reply, self._user.response_timeout if timeout is None else timeout)
             reply.wait()
         except BaseException as gave_up:
-            request.owner = None
-            if isinstance(gave_up, GreenletExit):
-                self._abort(1)
-            else:  # the test's own timeout
-                self._ledger.record_failure(self._kind, name, _since(request.began), TimeoutError("no reply in time"))
+            if request is not None or reply.under_way:  # else nothing was sent
+                self._gave_up(name, request, gave_up)
             raise
         response_time = (reply.arrived - request.began) * 1000
         error = reply.error
@@ -177,6 +175,8 @@ class SocketClient(Connecting):
         """
         if not rate > 0:
             raise ValueError(f"rate must be a number of messages a second above 0, not {rate!r}")
+        if most < 1:
+            raise ValueError(f"most must be at least 1, not {most}")
         name = self._name or name or "stream"
         limit = self._limit(timeout)
         effort = effort_of(self._user.environment)
@@ -283,11 +283,17 @@ class SocketClient(Connecting):
                     self._expected.remove(expected)
                     expected.result.set((message, arrived))
                     return
-            if self._held is not None:
-                self._held.append((message, arrived))
-                return
-            told = self._user.on_push(message)
         except Exception as error:  # of the test's own; the message has come all the same
+            self._user_failed(error)
+        if self._held is None:
+            self._tell_user(message, arrived)
+        else:
+            self._held.append((message, arrived))
+
+    def _tell_user(self, message: Any, arrived: float) -> None:
+        try:
+            told = self._user.on_push(message)
+        except Exception as error:
             self._user_failed(error)
             told = None
         name, sent_at = told if isinstance(told, tuple) else (told, None)
@@ -335,6 +341,16 @@ class SocketClient(Connecting):
                 self._ledger.record_failure(self._kind, name, response_time, error)
 
         return record
+
+    def _gave_up(self, name: str, request: Request | None, why: BaseException) -> None:
+        """Somebody has left a request that was sent: he was killed, or a timeout of the test's own ended his wait."""
+        if request is not None:
+            request.owner = None
+        if isinstance(why, GreenletExit):
+            self._abort(1)
+        else:
+            waited = None if request is None else _since(request.began)
+            self._ledger.record_failure(self._kind, name, waited, TimeoutError("no reply in time"))
 
     def _abort(self, requests: int) -> None:
         """So many were sent, and nobody waits for their replies any more."""

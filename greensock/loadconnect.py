@@ -7,6 +7,7 @@ needs the connection waits, longer each time, and tries again.
 import dataclasses
 import logging
 import random
+import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -68,6 +69,7 @@ class Connecting:
         self._young: Talk | None = None
         self._connected = 0.0
         self._attempts = 0  # since something has come from the peer
+        self._may_connect = True  # a user without ``reconnect`` may once, and again after it has closed the connection
         #: what came while on_connect runs, and when; None: it does not run
         self._held: list[tuple[Any, float]] | None = None
 
@@ -91,8 +93,9 @@ class Connecting:
         It has a second for that. The next request makes a new connection.
         """
         talk, self._talk, self._retired = self._talk or self._retired, None, None
+        self._attempts = 0
+        self._may_connect = True
         if talk is not None:
-            self._attempts = 0
             _end(talk)
 
     def abandon(self) -> None:
@@ -137,14 +140,13 @@ class Connecting:
 
     def _open_now(self) -> Talk:
         while True:
-            if self.stopping:
+            backoff = self._user.reconnect
+            if self.stopping or not self._may_connect:
                 raise StopUser
-            if self._attempts:
-                if self._user.reconnect is None:
-                    raise StopUser
-                if self.sleep(self._user.reconnect.pause(self._attempts)):
-                    raise StopUser
+            if self._attempts and backoff is not None and self.sleep(backoff.pause(self._attempts)):
+                raise StopUser
             self._attempts += 1
+            self._may_connect = backoff is not None
             talk = self._dial()
             if talk is not None and self._greet(talk):
                 return talk
@@ -165,6 +167,7 @@ class Connecting:
                 timeout=user.connect_timeout,
                 handshake_timeout=user.connect_timeout,
                 server_hostname=user.server_hostname,
+                max_buffered=sys.maxsize,  # who writes waits for room, whichever greenlet that is
             )
             self._connected = perf_counter()
             self._ledger.record(CONNECT, connected, _since(began))
@@ -197,9 +200,9 @@ class Connecting:
             raise
         finally:
             self._young = None
-            held, self._held = self._held or [], None
-            for message, arrived in held:
-                self._pushed(message, arrived)
+            while self._held:  # which may become more meanwhile
+                self._tell_user(*self._held.pop(0))
+            self._held = None
 
     # -- what happens to it --------------------------------------------------------------------------
 
@@ -227,6 +230,10 @@ class Connecting:
 
     def _pushed(self, message: Any, arrived: float) -> None:
         """*message* has come, and is no reply."""
+        raise NotImplementedError
+
+    def _tell_user(self, message: Any, arrived: float) -> None:
+        """Nobody has waited for *message*: it is for ``on_push``."""
         raise NotImplementedError
 
     def _user_failed(self, error: Exception) -> None:

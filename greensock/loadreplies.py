@@ -47,7 +47,7 @@ class Reply(Waiter):
     __slots__ = ("arrived", "error", "message")
 
     def __init__(self, hub: Any) -> None:
-        self.under_way = 0
+        self.under_way = 0  # and so on: super().__init__(), without the call
         self._hub = hub
         self._waiting = None
         self._asked = False

@@ -117,16 +117,6 @@ class Talk:
 
     # -- asking --------------------------------------------------------------------------------------
 
-    def send(self, message: Any) -> None:
-        """Send *message*, to which there is no reply. Blocks while the peer takes too little.
-
-        Raises:
-            SocketClosed: the connection is over.
-            ValueError, TypeError: the framing cannot encode it; nothing was sent.
-        """
-        if not self._write(self._encode(message)):
-            self.socket.sendall(b"")
-
     def ask(self, message: Any, owner: Owner, timeout: float, began: float = 0.0) -> Request:
         """Send *message*, a request of *owner*'s. Blocks while the peer takes too little.
 
@@ -151,7 +141,11 @@ class Talk:
         if self._timer is None or deadline < self._due:
             self._look_at(deadline)
         if not more:
-            self._wait_for_room()
+            try:
+                self._wait_for_room()
+            except BaseException:
+                request.owner = None
+                raise
         return request
 
     def ask_all(self, messages: Sequence[Any], owner: Owner, timeout: float, place: int) -> None:

@@ -73,7 +73,7 @@ class SocketUser(locust.User):
 
     #: how messages stand in the stream: one of :mod:`greensock.framing`, or of your own in the same shape
     framing: Framing = Lines()
-    #: seconds for a connection, from the name look-up to the end of the handshake
+    #: seconds for a connection, the name look-up included, and as many for a TLS handshake
     connect_timeout: float = 10.0
     #: seconds for a reply
     response_timeout: float = 30.0

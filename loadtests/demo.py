@@ -65,9 +65,10 @@ def run(args: argparse.Namespace, folder: Path) -> int:
             *(("--ca", str(folder / "cert.pem")) if certificate else ()),
             *(("--processes", str(args.processes)) if args.processes else ()),
         ]
-        print(f"{args.scenario}.py: {args.users} users of {url} for {args.seconds} s", flush=True)
         if args.ui:
+            print(f"{args.scenario}.py: {args.users} users of {url}", flush=True)
             return leave_open(command, args.web_port)
+        print(f"{args.scenario}.py: {args.users} users of {url} for {args.seconds} s", flush=True)
         status = drive(command, args.seconds, Endpoint(stats), folder)
         load = Load.read(folder / "locust.json")
         server = Endpoint(stats).fetch()[0]

@@ -434,6 +434,11 @@ def test_a_stream_that_is_killed_counts_what_it_left_behind(lab: Lab, host: str)
     assert not lab.failures("TCP")
 
 
+def test_a_bound_below_one_is_refused(lab: Lab, host: str) -> None:
+    with pytest.raises(ValueError, match="most must be at least 1"):
+        lab.user(host).client.stream(1, [b"x"], most=0)
+
+
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
 def test_a_rate_that_cannot_be(lab: Lab, host: str, rate: float) -> None:
     with pytest.raises(ValueError, match="rate must be"):
@@ -470,6 +475,20 @@ def test_who_sends_more_than_the_peer_reads_waits(lab: Lab, serve: Serve) -> Non
     go_on.set()
     sending.get(timeout=10)
     assert lab.rows.count(("SEND", "send", True)) == 200
+
+
+def test_killed_while_the_peer_takes_nothing(lab: Lab, serve: Serve) -> None:
+    server = serve({"open": lambda socket: socket.pause()}, framing=Lines(max_size=10_000_000))
+    client = lab.user(server.url, framing=Lines(max_size=10_000_000)).client
+    client.connect()
+    asking = gevent.spawn(client.exchange, b"x" * 9_999_999)
+    gevent.sleep(0.1)
+    assert client.socket is not None and client.socket.buffered > 65536
+    asking.kill()
+    assert lab.effort.aborted == 1
+    client.socket.terminate()
+    wait_until(lambda: client.socket is None)
+    assert [row[0] for row in lab.rows] == ["CONN", "DISC"], "nobody waited any more"
 
 
 def test_sending_to_a_connection_that_ends_meanwhile_is_a_failure(lab: Lab, serve: Serve) -> None:

@@ -62,6 +62,17 @@ def test_a_user_who_cannot_connect_may_be_stopped(lab: Lab, reconnect: Backoff |
     assert lab.rows == [("CONN", "connect tcp", False)]
 
 
+def test_without_reconnect_a_user_connects_again_only_after_it_has_closed(lab: Lab, host: str) -> None:
+    client = lab.user(host, reconnect=None).client
+    client.exchange(b"hello")
+    client.close()
+    with pytest.raises(RequestFailed):
+        client.exchange(b"die")
+    with pytest.raises(StopUser):
+        client.exchange(b"hello")
+    assert [row[0] for row in lab.rows] == ["CONN", "TCP", "CONN", "TCP"]
+
+
 def test_a_peer_that_only_accepts_is_no_hot_loop(lab: Lab, serve: Serve) -> None:
     server = serve({"open": lambda socket: socket.close()})
     client = lab.user(server.url, reconnect=Backoff(0.02, 0.02)).client
