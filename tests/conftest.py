@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-pytest_plugins = ["greensock.testing", "program"]
+pytest_plugins = ["greensock.testing", "program", "foreign"]
 
 
 def pytest_collection_finish() -> None:
