@@ -29,7 +29,7 @@ from gevent.event import Event
 from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
-from .state import BUSY, BY_HAND, CONTEXT, FOR_RUNNERS, NOT_SERVED, OVER, TO_SETTLE
+from .state import BUSY, BY_HAND, CONTEXT, NOT_SERVED, OVER, PENDING, TO_SETTLE
 
 #: The identity of the OS thread, also where threading was monkey-patched.
 get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
@@ -255,7 +255,7 @@ class Engine:
                 while ready:
                     socket = ready[0]
                     flags = socket._flags
-                    if socket._running is not None or (flags & BY_HAND and not flags & FOR_RUNNERS):
+                    if socket._running is not None or (flags & BY_HAND and not flags & PENDING):
                         ready.popleft()
                         if socket._waiter is not None:
                             self.resume(socket)
@@ -309,7 +309,7 @@ class Engine:
             while True:
                 if self.current is socket:
                     other = self.ready[0] if self._turning and self.ready else None
-                    if other is not None and other._waiter is not None and not other._flags & FOR_RUNNERS:
+                    if other is not None and other._waiter is not None and not other._flags & PENDING:
                         self.ready.popleft()
                         self.current = other
                         other._waiter.switch()
@@ -371,7 +371,7 @@ class Engine:
             while ready:
                 socket: Any = ready.popleft()
                 flags = socket._flags
-                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & FOR_RUNNERS)):
+                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)):
                     ready.appendleft(socket)  # not for this runner: turn() finds the one for it
                     break
                 self.current = socket

@@ -95,11 +95,8 @@ CAREFUL: Final = PENDING | UNREADABLE | FIN_WANTED | FIN_SENT | DEAD | FRAMED | 
 #: With any of these it has to be asked whether the next message of a read may be delivered.
 UNDECIDED: Final = UNREADABLE | FIN_WANTED | FIN_SENT | DEAD
 
-#: With any of these a readable socket is not for runners,
+#: With any of these a readable socket is not for runners, unless its user's greenlet reads and an event is due.
 NOT_SERVED: Final = BUSY | BY_HAND
-
-#: unless its user's greenlet reads and there is one of these.
-FOR_RUNNERS: Final = PENDING | HANDSHAKING
 
 #: With any of these a socket has to be seen to when its reader waits, and with some more when its handler has returned.
 UNSETTLED: Final = PENDING | WAITING
