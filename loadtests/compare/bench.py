@@ -18,11 +18,12 @@ from typing import Any
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cases import CASES, MEMORY_CONNECTIONS, PEERS, Case
+from cases import CASES, MEMORY_CONNECTIONS, Case
 from certificate import Certificate
 from cores import Cores
 from facts import as_json, machine, versions
 from measuring import Bench
+from peers import PEERS
 from programs import build_load_client, raise_descriptor_limit, why_missing
 from report import LEGEND, console, describe, print_result, warn_missing
 from results import Result

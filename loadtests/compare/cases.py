@@ -5,41 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from peers import OURS, PEERS, SESSIONS
+
 MEMORY_CONNECTIONS = 10_000
 TLS_MEMORY_CONNECTIONS = 2_000  # asyncio and uvloop keep 256 KiB and more for each
 
 
-class Runtime(StrEnum):
-    PYTHON = "python"
-    NODE = "node"
-    BUN = "bun"
+class Measure(StrEnum):
+    """What the figure of a case is."""
 
-
-@dataclass(frozen=True)
-class Peer:
-    name: str
-    script: str
-    args: tuple[str, ...] = ()
-    module: str = ""  # what the Python interpreter must be able to import
-    runtime: Runtime = Runtime.PYTHON
-
-
-OURS = "greensock"
-SESSIONS = "greensock sessions"
-PEERS = {
-    peer.name: peer
-    for peer in (
-        Peer(OURS, "peer_greensock.py", module="greensock"),
-        Peer(SESSIONS, "peer_greensock_sessions.py", module="greensock"),
-        Peer("gevent", "peer_gevent.py", module="gevent"),
-        Peer("asyncio", "peer_asyncio.py", module="asyncio"),
-        Peer("asyncio streams", "peer_asyncio.py", ("--style", "streams"), module="asyncio"),
-        Peer("uvloop", "peer_asyncio.py", ("--loop", "uvloop"), module="uvloop"),
-        Peer("uvloop streams", "peer_asyncio.py", ("--loop", "uvloop", "--style", "streams"), module="uvloop"),
-        Peer("node", "peer_node.js", runtime=Runtime.NODE),
-        Peer("bun", "peer_bun.js", runtime=Runtime.BUN),
-    )
-}
+    RATE = "rate"
+    MEMORY = "memory"
+    LATENCY = "latency"
+    SLOW_READER = "slow reader"
 
 
 @dataclass(frozen=True)
@@ -55,7 +33,9 @@ class Case:
     tls: bool = False
     fresh: bool = False  # TLS: on a server from which no connection has gone yet
     per_cpu: bool = False  # of each second of the server's CPU time: where the load client would be the limit
-    connections: int = 0  # not 0: the memory of so many is measured
+    measure: Measure = Measure.RATE
+    share: float = 0.0  # LATENCY: how much of the peer's own limit is offered to it
+    connections: int = 0  # MEMORY: how many hold what is measured
     ceiling: float | None = None  # the most of it that greensock may need for one
 
     @property
@@ -65,7 +45,11 @@ class Case:
 
     @property
     def is_memory(self) -> bool:
-        return self.connections > 0
+        return self.measure == Measure.MEMORY
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.measure != Measure.RATE
 
     @property
     def logs(self) -> bool:
@@ -88,7 +72,7 @@ CASES = {
             "echo",
             "echo, 64 bytes, 64 connections",
             "messages/s",
-            tuple(peer for peer in PEERS if peer != SESSIONS),
+            (OURS, *(peer for peer in PEERS if peer not in (OURS, SESSIONS, "bun sink"))),
             {"uvloop": 0.92, "gevent": 1.7, "bun": 0.9},
             load=echo_load(64, 64),
         ),
@@ -203,6 +187,7 @@ CASES = {
             "bytes",
             (SESSIONS, "gevent", "uvloop streams"),
             {"gevent": 1.0},
+            measure=Measure.MEMORY,
             connections=MEMORY_CONNECTIONS,
             load=("idle", "--connections", str(MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
         ),
@@ -212,6 +197,7 @@ CASES = {
             "bytes",
             (OURS, "gevent", "uvloop", "bun"),
             {},
+            measure=Measure.MEMORY,
             connections=MEMORY_CONNECTIONS,
             ceiling=1250,
             load=("idle", "--connections", str(MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
@@ -271,6 +257,7 @@ CASES = {
             TLS_PEERS,
             {"gevent": 1.0, "asyncio": 1.0, "uvloop": 1.0},
             tls=True,
+            measure=Measure.MEMORY,
             connections=TLS_MEMORY_CONNECTIONS,
             load=("idle", "--connections", str(TLS_MEMORY_CONNECTIONS), "--size", "64", "--sources", "4"),
         ),

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cases import OURS, Runtime
+from peers import OURS, Runtime
 from programs import COMPILER_FLAGS, environment, find
 from results import Result
 

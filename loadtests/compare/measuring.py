@@ -14,9 +14,10 @@ from typing import Any
 
 import psutil
 
-from cases import Case, Peer
+from cases import Case
 from certificate import Certificate
 from cores import Cores
+from peers import Peer
 from programs import MEMORY_SETTLES, Broken, Server, command, serving
 from results import Run
 
@@ -34,14 +35,14 @@ class Bench:
     certificate: Certificate
 
     def server_command(self, case: Case, peer: Peer) -> list[str]:
-        return [*command(peer), *case.server, *(self.certificate.server if case.tls else ())]
+        return [*command(peer, case.server), *(self.certificate.server if case.tls else ())]
 
     def load_command(self, server: Server, case: Case, load: Sequence[str]) -> list[str]:
         mode, *options = load
         tls = self.certificate.load if case.tls else ()
         return [str(self.load_client), mode, "127.0.0.1", str(server.port), *options, *tls]
 
-    def measure(self, case: Case, peer: Peer) -> Run:
+    def measure(self, case: Case, peer: Peer, limit: float | None = None) -> Run:
         """One run; repeated when something else on the machine took part of a core from it."""
         best: Run | None = None
         for _ in range(1 + RETRIES):

@@ -19,12 +19,13 @@ from pathlib import Path
 import click
 import psutil
 
-from cases import Peer, Runtime
 from cores import Cores
+from peers import Peer, Runtime
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 BUILD = HERE / "build"
+PROGRAM = BUILD / "load"  # once build_load_client() was called
 COMPILER_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
 LIBRARIES = ("-lssl", "-lcrypto")
 
@@ -33,10 +34,9 @@ MEMORY_SETTLES = 5.0  # seconds that a server gets to come to rest before its me
 
 def build_load_client() -> Path:
     """Compile load.c and its parts when one of them is newer than the program made from them."""
-    program = BUILD / "load"
     parts = sorted(HERE.glob("*.c"))
     newest = max(file.stat().st_mtime for file in (*parts, *HERE.glob("*.h")))
-    if not program.exists() or program.stat().st_mtime < newest:
+    if not PROGRAM.exists() or PROGRAM.stat().st_mtime < newest:
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             raise click.ClickException("a C compiler (cc) is needed for the load client")
@@ -46,13 +46,15 @@ def build_load_client() -> Path:
         build = [compiler, *COMPILER_FLAGS, "-o", str(fresh), *map(str, parts), *LIBRARIES]
         if subprocess.run(build, check=False).returncode != 0:
             raise click.ClickException("the load client, which needs OpenSSL's headers (libssl-dev), was not compiled")
-        fresh.replace(program)
-    return program
+        fresh.replace(PROGRAM)
+    return PROGRAM
 
 
 def find(runtime: Runtime) -> str | None:
     if runtime == Runtime.PYTHON:
         return sys.executable
+    if runtime == Runtime.C:
+        return str(PROGRAM)  # made by every run
     return shutil.which(runtime) or shutil.which(runtime, path=HERE / "node_modules" / ".bin")
 
 
@@ -82,8 +84,11 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def command(peer: Peer) -> list[str]:
-    return [find(peer.runtime) or peer.runtime, str(HERE / peer.script), *peer.args]
+def command(peer: Peer, options: Sequence[str] = ()) -> list[str]:
+    """How a peer is started, with the options that a case has for servers. The one in C only echoes, and takes none."""
+    if peer.runtime == Runtime.C:
+        return [str(PROGRAM), *peer.args]
+    return [find(peer.runtime) or peer.runtime, str(HERE / peer.script), *peer.args, *options]
 
 
 class Broken(Exception):

@@ -23,6 +23,10 @@ class Run:
     waited: float = 0.0  # the share of the time in which other processes had one of the two cores
     failures: int = 0
     error: str = ""
+    percentiles_us: list[tuple[float, float]] = field(default_factory=list)  # LATENCY: from the schedule
+    offered: float = 0.0  # LATENCY: messages a second that were due
+    late_us: float = 0.0  # LATENCY: by how much the client itself was late, of 99 % of them
+    memory: list[tuple[float, float]] = field(default_factory=list)  # SLOW_READER: seconds, bytes above the start
 
     @property
     def disturbed(self) -> bool:
