@@ -1,4 +1,4 @@
-"""Under what circumstances it was measured, and everything as JSON."""
+"""Under what circumstances it was measured."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import os
 import platform
 import resource
 import ssl
-import statistics
 import subprocess
 import sys
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from peers import OURS, Runtime
-from programs import COMPILER_FLAGS, environment, find
-from results import Result
+from programs import COMPILER_FLAGS, PROJECT, environment, find
 
 
 def machine() -> dict[str, str]:
@@ -44,7 +40,7 @@ def machine() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     found = {"python": f"{platform.python_version()} ({ssl.OPENSSL_VERSION})"}
-    for package in ("gevent", "greenlet", "uvloop"):
+    for package in ("gevent", "greenlet", "uvloop", "twisted"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     for runtime, library in ((Runtime.NODE, "openssl"), (Runtime.BUN, "boringssl")):
@@ -55,32 +51,15 @@ def versions() -> dict[str, str]:
     probe = [sys.executable, "-c", "import greensock; print(greensock.__version__)"]
     ours = subprocess.run(probe, env=environment(), capture_output=True, text=True, check=False)
     if ours.returncode == 0:
-        found[OURS] = ours.stdout.strip()
+        found[OURS] = ours.stdout.strip() + checked_out()
     return found
 
 
-def as_json(results: list[Result], settings: dict[str, Any]) -> dict[str, Any]:
-    cases = {}
-    for result in results:
-        peers = {}
-        for peer, runs in result.runs.items():
-            values, ratios = result.values(peer), result.ratios(peer)
-            peers[peer] = {
-                "median": statistics.median(values) if values else None,
-                "min": min(values, default=None),
-                "max": max(values, default=None),
-                "ratio": statistics.median(ratios) if ratios else None,
-                "ratios": ratios,
-                "target": result.case.targets.get(peer),
-                "met": result.verdict(peer),
-                "runs": [{**asdict(run), "disturbed": run.disturbed} for run in runs],
-            }
-        missing = {peer: why for peer, why in result.missing.items() if peer in result.case.peers}
-        cases[result.case.key] = {
-            "title": result.case.title,
-            "unit": result.case.unit,
-            "ceiling": result.case.ceiling,
-            "missing": missing,
-            "peers": peers,
-        }
-    return {"settings": settings, "machine": machine(), "versions": versions(), "cases": cases}
+def checked_out() -> str:
+    """Which commit, where it is known."""
+    asked = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty"]
+    with contextlib.suppress(OSError):
+        said = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if said.returncode == 0:
+            return f" ({said.stdout.strip()})"
+    return ""

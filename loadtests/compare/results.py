@@ -5,9 +5,12 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from cases import Case
+from cases import Case, Measure
+from comparing import Comparison
 
 DISTURBED = 0.03  # a run is disturbed when other processes had one of its cores for a larger share of it
+BUSY = 0.90  # from this share of a core on, a process is what the other one waits for
+LEAST_GROWTH = 64 * 1024  # of a slow reader's server: less is what any process needs to work, and not compared
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Run:
 
 @dataclass
 class Result:
+    """One case, and the runs of each peer in it, in the order of the rounds."""
+
     case: Case
     missing: dict[str, str]
     runs: dict[str, list[Run]] = field(default_factory=dict)
@@ -47,27 +52,52 @@ class Result:
     def values(self, peer: str) -> list[float]:
         return [run.value for run in self.counted(peer)]
 
+    def median(self, peer: str) -> float | None:
+        values = self.values(peer)
+        return statistics.median(values) if values else None
+
     def ratios(self, peer: str) -> list[float]:
         """greensock / peer, each pair from the same round, so that slow drifts of the machine cancel out."""
         rounds = zip(self.runs.get(self.case.ours, ()), self.runs.get(peer, ()), strict=False)
         pairs = [(ours, theirs) for ours, theirs in rounds if not (ours.failures or theirs.failures)]
         quiet = [(ours, theirs) for ours, theirs in pairs if not (ours.disturbed or theirs.disturbed)]
-        return [ours.value / theirs.value for ours, theirs in quiet or pairs]
+        figures = [(self.comparable(ours), self.comparable(theirs)) for ours, theirs in quiet or pairs]
+        return [ours / theirs for ours, theirs in figures if theirs > 0]
+
+    def comparable(self, run: Run) -> float:
+        return max(run.value, LEAST_GROWTH) if self.case.measure == Measure.SLOW_READER else run.value
+
+    def comparison(self, peer: str) -> Comparison | None:
+        """None for greensock itself, and for a peer that has no figure."""
+        ratios = [] if peer == self.case.ours else self.ratios(peer)
+        return Comparison.of(ratios, self.case.lower_is_better) if ratios else None
 
     @property
     def failures(self) -> list[tuple[str, Run]]:
         return [(peer, run) for peer, runs in self.runs.items() for run in runs if run.failures]
 
+    def disturbed(self, peer: str) -> bool:
+        """Was every run disturbed, so that the figure rests on such runs?"""
+        runs = self.counted(peer)
+        return bool(runs) and runs[0].disturbed
+
+    def client_limited(self, peer: str) -> bool:
+        """Did the load client work all the time and the server not?  Then the server is at least this fast."""
+        runs = self.counted(peer)
+        if not runs or self.case.measure != Measure.RATE or self.case.per_cpu:
+            return False
+        client = statistics.median(run.client_cpu for run in runs)
+        return client > BUSY > statistics.median(run.server_cpu for run in runs)
+
     def verdict(self, peer: str) -> bool | None:
         """Was the target met that the table sets for this row?  None where it sets none, or nothing was measured."""
         if peer == self.case.ours:
-            values, ceiling = self.values(peer), self.case.ceiling
-            return statistics.median(values) <= ceiling if values and ceiling is not None else None
-        ratios, target = self.ratios(peer), self.case.targets.get(peer)
-        if not ratios or target is None:
+            median, ceiling = self.median(peer), self.case.ceiling
+            return median <= ceiling if median is not None and ceiling is not None else None
+        comparison, target = self.comparison(peer), self.case.targets.get(peer)
+        if comparison is None or target is None:
             return None
-        ratio = statistics.median(ratios)
-        return ratio <= target if self.case.is_memory else ratio >= target
+        return comparison.median <= target if self.case.lower_is_better else comparison.median >= target
 
     @property
     def targets_met(self) -> bool:

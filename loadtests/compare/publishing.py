@@ -1,0 +1,40 @@
+"""Writing what was measured: the page, its plots, the results themselves, and README.md's tables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import page
+import readme
+import recording
+from plots import plots
+from programs import HERE, PROJECT
+from recording import Record
+
+PAGE = PROJECT / "docs" / "benchmarks.md"
+README = PROJECT / "README.md"
+
+
+def folder_of(path: Path) -> Path:
+    """Beside a page, and named like it: what it shows."""
+    return path.with_suffix("")
+
+
+def publish(record: Record, path: Path) -> list[Path]:
+    """Write the page and all that belongs to it. The project's own page also has README.md's tables from it."""
+    folder = folder_of(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = plots(record)
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    for plot in drawn:
+        plot.save(folder)
+    recording.write(record, folder / "results.json")
+    fair = os.path.relpath(HERE / "README.md", path.resolve().parent)
+    path.write_text(page.render(record, drawn, folder.name, fair), encoding="utf-8")
+    written = [path, folder]
+    if path.resolve() == PAGE:
+        README.write_text(readme.replaced(README.read_text(encoding="utf-8"), record), encoding="utf-8")
+        written.append(README)
+    return written

@@ -1,0 +1,88 @@
+"""Running all that is planned, in alternating rounds, and telling how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from cases import Case, Measure
+from catalogue import CASES, LIMITS
+from estimate import Estimate, in_words
+from measuring import Bench
+from peers import PEERS
+from report import console, describe, print_result
+from results import Result, Run
+
+
+@dataclass
+class Runner:
+    bench: Bench
+    plan: list[tuple[Case, list[str]]]  # with the peers that can take part
+    rounds: int
+    estimate: Estimate
+    missing: dict[str, str]
+    results: list[Result] = field(default_factory=list)
+    limits: dict[str, float] = field(default_factory=dict)  # messages a second that a peer makes when it must not wait
+
+    def run(self) -> list[Result]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+        )
+        # Some cases take longer than others, so what is counted is seconds, as estimated.
+        with Progress(*columns, console=console, transient=True, speed_estimate_period=600) as progress:
+            progress.add_task("", total=self.estimate.all(self.plan, self.rounds))
+            for number, (case, peers) in enumerate(self.plan):
+                console.print(f"[bold]{case.title}[/] [dim]({case.key}, {number + 1} of {len(self.plan)})[/]")
+                self.run_case(case, peers, progress)
+                print_result(self.results[-1])
+        return self.results
+
+    def run_case(self, case: Case, peers: list[str], progress: Progress) -> None:
+        result = Result(case, {peer: self.missing[peer] for peer in case.peers if peer in self.missing})
+        result.runs = {peer: [] for peer in peers}
+        self.results.append(result)
+        task = progress.task_ids[0]
+        for number in range(self.rounds):
+            turn = number % len(peers)
+            for name in peers[turn:] + peers[:turn]:  # nobody is always first, or always after the same one
+                progress.update(task, description=f"{case.key}, round {number + 1} of {self.rounds}: {name}")
+                result.runs[name].append(self.measure(case, name))
+                progress.advance(task, self.estimate.run(case))
+            latest = ", ".join(f"{name} {describe(result.runs[name][-1])}" for name in peers)
+            console.print(f"  round {number + 1}{far(progress)}: {latest}", style="dim", highlight=False, markup=False)
+
+    def measure(self, case: Case, name: str) -> Run:
+        if case.measure != Measure.LATENCY:
+            return self.bench.measure(case, PEERS[name])
+        limit = self.limit(name)
+        if limit is None:
+            return Run(failures=1, error=f"no share of its limit could be offered: {name} failed at {LIMITS}")
+        return self.bench.measure(case, PEERS[name], limit)
+
+    def limit(self, name: str) -> float | None:
+        """From the case that finds it, or from a run of it that is made for that alone."""
+        if name not in self.limits:
+            found = next((result for result in self.results if result.case.key == LIMITS), None)
+            median = found.median(name) if found else None
+            if median is None:
+                run = self.bench.measure(CASES[LIMITS], PEERS[name])
+                median = None if run.failures else run.value
+            if not median:
+                return None
+            self.limits[name] = median
+        return self.limits[name]
+
+
+def far(progress: Progress) -> str:
+    """For a log, in which no bar moves."""
+    if console.is_terminal:
+        return ""
+    task = progress.tasks[0]
+    left = "" if task.time_remaining is None else f", about {in_words(task.time_remaining)} left"
+    return f" ({task.percentage:.0f} %{left})"
