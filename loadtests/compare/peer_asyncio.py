@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import ClassVar, cast
 
@@ -112,6 +112,29 @@ class Bulk(Echo):
         self.transport.write(peer_cli.COUNT.pack(self.count))
 
 
+class Source(Echo):
+    wanted = b""
+    blocks: Iterator[bytes] = iter(())
+    paused = False
+
+    def data_received(self, data: bytes) -> None:
+        self.wanted += data
+        if len(self.wanted) == peer_cli.COUNT.size:
+            self.blocks = peer_cli.blocks(*peer_cli.COUNT.unpack(self.wanted))
+            self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self.paused = True
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        for block in self.blocks:
+            self.transport.write(block)
+            if self.paused or self.transport.is_closing():
+                return
+        self.transport.close()  # when all is sent
+
+
 Reply = Callable[[asyncio.StreamWriter, bytes], None]
 
 
@@ -167,6 +190,29 @@ async def stream_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
         writer.close()
 
 
+async def stream_bulk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        count = 0
+        while data := await reader.read(READ_SIZE):
+            count += len(data)
+        writer.write(peer_cli.COUNT.pack(count))
+        await writer.drain()
+    finally:
+        writer.close()
+
+
+async def stream_source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        wanted = await reader.readexactly(peer_cli.COUNT.size)
+        for block in peer_cli.blocks(*peer_cli.COUNT.unpack(wanted)):
+            writer.write(block)
+            await writer.drain()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    finally:
+        writer.close()
+
+
 PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
     "echo": Echo,
     "small": Small,
@@ -175,6 +221,7 @@ PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
     "frames": Frames,
     "lines": Lines,
     "bulk": Bulk,
+    "source": Source,
 }
 STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]] = {
     "echo": partial(stream, write, 0),
@@ -182,6 +229,8 @@ STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Corout
     "sleep": partial(stream, write, peer_cli.NAP),
     "frames": stream_frames,
     "lines": stream_lines,
+    "bulk": stream_bulk,
+    "source": stream_source,
 }
 
 

@@ -128,7 +128,29 @@ const bulk = {
   },
 };
 
-const modes = { echo, small, sleep, broadcast, frames, lines, bulk };
+const block = Buffer.alloc(256 * 1024);
+const source = {
+  open: (socket) => void (socket.data = { wanted: Buffer.alloc(0), left: -1 }),
+  data(socket, data) {
+    const state = socket.data;
+    state.wanted = Buffer.concat([state.wanted, data]);
+    if (state.wanted.length !== 8) return;
+    state.left = Number(state.wanted.readBigUInt64BE());
+    source.drain(socket);
+  },
+  drain(socket) {
+    const state = socket.data;
+    while (state.left > 0) {
+      const size = Math.min(state.left, block.length);
+      const taken = socket.write(block, 0, size);
+      if (taken > 0) state.left -= taken;
+      if (taken < size) return; // the kernel is full, or the socket is gone
+    }
+    if (state.left === 0) socket.end();
+  },
+};
+
+const modes = { echo, small, sleep, broadcast, frames, lines, bulk, source };
 if (!(args.mode in modes)) {
   console.error(`peer_bun.js: no such mode here: ${args.mode}`);
   process.exit(2);

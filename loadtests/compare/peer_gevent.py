@@ -89,6 +89,14 @@ def bulk(sock: socket.socket, address: object) -> None:
     sock.sendall(peer_cli.COUNT.pack(count))
 
 
+def source(sock: socket.socket, address: object) -> None:
+    with sock.makefile("rb") as file:
+        wanted = file.read(peer_cli.COUNT.size)
+    if len(wanted) == peer_cli.COUNT.size:
+        for block in peer_cli.blocks(*peer_cli.COUNT.unpack(wanted)):
+            sock.sendall(block)
+
+
 def logging_echo(log_file: str | None) -> Handler:
     logger = peer_cli.file_logger(log_file)
 
@@ -105,7 +113,15 @@ def main() -> None:
     cli = peer_cli.parser(__doc__)
     cli.add_argument("--patched", action="store_true", help="monkey-patch everything first")
     args = cli.parse_args()
-    handlers = {"echo": echo, "small": small, "sleep": sleep, "frames": frames, "lines": lines, "bulk": bulk}
+    handlers = {
+        "echo": echo,
+        "small": small,
+        "sleep": sleep,
+        "frames": frames,
+        "lines": lines,
+        "bulk": bulk,
+        "source": source,
+    }
     if args.mode == "log":
         handle = logging_echo(args.log_file)
     else:

@@ -15,7 +15,7 @@ import gevent
 
 import greensock
 import peer_cli
-from greensock.framing import LengthPrefixed, Lines
+from greensock.framing import Fixed, Framing, LengthPrefixed, Lines
 
 Socket = greensock.Socket[Any]
 
@@ -74,6 +74,13 @@ class Bulk(greensock.Handlers[int]):
         socket.write(peer_cli.COUNT.pack(socket.data))
 
 
+class Source(greensock.Handlers[Any]):
+    def data(self, socket: Socket, wanted: bytes) -> None:
+        for block in peer_cli.blocks(*peer_cli.COUNT.unpack(wanted)):
+            socket.write(block)  # which waits where much is queued already
+        socket.end()
+
+
 def main() -> None:
     cli = peer_cli.parser(__doc__)
     cli.add_argument("--patched", action="store_true", help="monkey-patch everything first")
@@ -86,8 +93,13 @@ def main() -> None:
         "frames": Messages,
         "lines": Messages,
         "bulk": Bulk,
+        "source": Source,
     }
-    framings = {"frames": LengthPrefixed(max_size=peer_cli.MAX_MESSAGE), "lines": Lines(max_size=peer_cli.MAX_MESSAGE)}
+    framings: dict[str, Framing] = {
+        "frames": LengthPrefixed(max_size=peer_cli.MAX_MESSAGE),
+        "lines": Lines(max_size=peer_cli.MAX_MESSAGE),
+        "source": Fixed(peer_cli.COUNT.size),
+    }
     handlers = Log(args.log_file) if args.mode == "log" else modes[args.mode]()
     tls = greensock.TLS(key=Path(args.key), cert=Path(args.cert)) if args.key else None
     server = greensock.listen(

@@ -1,9 +1,14 @@
 """greensock.listen with one function for each connection: a session, in blocking style."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import gevent
 
 import greensock
 import peer_cli
+from greensock.framing import LengthPrefixed
 
 Socket = greensock.Socket[Any]
 
@@ -13,15 +18,58 @@ def echo(socket: Socket) -> None:
         socket.write(data)
 
 
+def small(socket: Socket) -> None:
+    for data in socket:
+        for i in range(len(data)):
+            socket.write(data[i : i + 1])
+
+
+def sleep(socket: Socket) -> None:
+    for data in socket:
+        gevent.sleep(peer_cli.NAP)
+        socket.write(data)
+
+
+def frames(socket: Socket) -> None:
+    for message in socket.messages():
+        socket.write_message(message)
+
+
 def lines(socket: Socket) -> None:
     for line in socket.lines(peer_cli.MAX_MESSAGE):
         socket.write(line + b"\n")
 
 
+def bulk(socket: Socket) -> None:
+    socket.write(peer_cli.COUNT.pack(sum(map(len, socket))))
+
+
+def source(socket: Socket) -> None:
+    for block in peer_cli.blocks(*peer_cli.COUNT.unpack(socket.read_exactly(peer_cli.COUNT.size))):
+        socket.write(block)  # which waits where much is queued already
+
+
+SESSIONS: dict[str, Callable[[Socket], None]] = {
+    "echo": echo,
+    "small": small,
+    "sleep": sleep,
+    "frames": frames,
+    "lines": lines,
+    "bulk": bulk,
+    "source": source,
+}
+
+
 def main() -> None:
-    args = peer_cli.parser(__doc__).parse_args()
-    sessions = {"echo": echo, "lines": lines}
-    server = greensock.listen(("127.0.0.1", args.port), sessions[args.mode], backlog=peer_cli.BACKLOG)
+    cli = peer_cli.parser(__doc__)
+    args = cli.parse_args()
+    if args.mode not in SESSIONS:
+        cli.error(f"no such mode here: {args.mode}")
+    framing = LengthPrefixed(max_size=peer_cli.MAX_MESSAGE) if args.mode == "frames" else None
+    tls = greensock.TLS(key=Path(args.key), cert=Path(args.cert)) if args.key else None
+    server = greensock.listen(
+        ("127.0.0.1", args.port), SESSIONS[args.mode], framing=framing, backlog=peer_cli.BACKLOG, tls=tls
+    )
     peer_cli.announce(server.server_port)
     server.serve_forever()
 

@@ -24,7 +24,31 @@ function echo(socket) {
   socket.on("error", () => socket.destroy()); // without one, a reset would end the process
 }
 
-const modes = { echo };
+// `write` until it answers false, then from `drain` on, as the documentation of streams does it.
+const block = Buffer.alloc(256 * 1024);
+function source(socket) {
+  let left = 0;
+  const send = () => {
+    for (let more = true; more && left > 0; ) {
+      const size = Math.min(left, block.length);
+      left -= size;
+      if (left === 0) socket.end(block.subarray(0, size));
+      else more = socket.write(size === block.length ? block : block.subarray(0, size));
+    }
+  };
+  let wanted = Buffer.alloc(0);
+  socket.on("data", (data) => {
+    wanted = Buffer.concat([wanted, data]);
+    if (wanted.length !== 8) return;
+    left = Number(wanted.readBigUInt64BE());
+    if (left === 0) socket.end();
+    send();
+  });
+  socket.on("drain", send);
+  socket.on("error", () => socket.destroy());
+}
+
+const modes = { echo, source };
 if (!(args.mode in modes)) {
   console.error(`peer_node.js: no such mode here: ${args.mode}`);
   process.exit(2);
