@@ -34,7 +34,8 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        if self.rounds < 2 or self.low <= 1 <= self.high:
+        # Rounded as it is shown: nobody should read "0.93-1.00" and wonder. A hundredth is no difference either.
+        if self.rounds < 2 or round(self.low, 2) <= 1 <= round(self.high, 2):
             return Outcome.NO_DIFFERENCE
         return Outcome.AHEAD if (self.median < 1) == self.lower_is_better else Outcome.BEHIND
 

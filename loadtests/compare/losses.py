@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cases import Case, Measure
+from cases import Measure
 from comparing import Comparison, Outcome
 from recording import Record
 from results import Result
+from rows import NOISY
 
 
 def comparisons(record: Record) -> Iterator[tuple[Result, str, Comparison]]:
@@ -38,26 +39,39 @@ def where_it_loses(record: Record) -> list[str]:
     for result, peer, comparison in comparisons(record):
         if comparison.outcome == Outcome.BEHIND:
             behind.setdefault(result.case.key, []).append((peer, comparison))
-    for found in behind.values():
-        found.sort(key=lambda loss: -loss[1].loss)
     items = []
-    for key, found in sorted(behind.items(), key=lambda item: -item[1][0][1].loss):
+    for result in record.results:
+        if result.case.ours in result.runs and not result.values(result.case.ours):
+            items.append(f"**{result.case.title}**: {result.case.ours} failed, and has no figure.")
+    explained: set[str] = set()
+    for key, found in sorted(behind.items(), key=lambda item: -max(loss.loss for _, loss in item[1])):
         lost = record.result(key)
         assert lost is not None
-        items.append(loss_in_words(lost, found))
-    failed = [
-        result for result in record.results if result.case.ours in result.runs and not result.values(result.case.ours)
-    ]
-    return [f"**{result.case.title}**: {result.case.ours} failed, and has no figure." for result in failed] + items
+        said = loss_in_words(lost, sorted(found, key=lambda item: -item[1].loss))
+        why = lost.case.why
+        items.append(said if why in explained else f"{said} {why}".strip())
+        explained.add(why)
+    return items
 
 
 def loss_in_words(result: Result, found: list[tuple[str, Comparison]]) -> str:
     case = result.case
-    each = ", ".join(f"{peer} {factor(comparison)}" for peer, comparison in found)
-    said = f"**{case.title}**: {meaning(case)} {each}."
+    factors = ", ".join(f"{factor(comparison)} that of {peer}" for peer, comparison in found)
+    match case.measure:
+        case Measure.MEMORY:
+            said = f"the memory of {case.ours} is {factors}."
+        case Measure.LATENCY:
+            said = f"the p99 of {case.ours} is {factors}, each server at its own rate."
+        case Measure.SLOW_READER:
+            said = f"the growth of {case.ours} is {factors}."
+        case _:
+            others = " and ".join(f"{peer} makes {factor(comparison)}" for peer, comparison in found)
+            said = f"{others} the {case.unit} of {case.ours}."
     if result.client_limited(case.ours):
         said += f" The load client was the limit of {case.ours}, which is at least as fast as measured."
-    return f"{said} {case.why}".strip()
+    if result.disturbed(case.ours):
+        said += f" `{NOISY}` Other processes disturbed every round."
+    return f"**{case.title}**: {said}"
 
 
 def factor(comparison: Comparison) -> str:
@@ -66,18 +80,6 @@ def factor(comparison: Comparison) -> str:
     if not comparison.lower_is_better:
         low, high = 1 / high, 1 / low
     return f"{comparison.loss:.2f} × ({low:.2f}-{high:.2f})"
-
-
-def meaning(case: Case) -> str:
-    match case.measure:
-        case Measure.MEMORY:
-            return f"{case.ours} needs more memory than others:"
-        case Measure.LATENCY:
-            return f"{case.ours} has a longer p99, each at its own rate, than"
-        case Measure.SLOW_READER:
-            return f"the memory of {case.ours} grows further than that of"
-        case _:
-            return f"{case.ours} does less; in {case.unit},"
 
 
 def not_shown(record: Record) -> list[str]:

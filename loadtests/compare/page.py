@@ -62,11 +62,10 @@ def render(record: Record, plots: Sequence[Plot], folder: str, readme: str) -> s
 
 
 def introduction(record: Record, folder: str) -> Iterator[list[str]]:
-    rounds, seconds = record.settings["rounds"], record.settings["seconds"]
     yield [
-        f"Measured on {record.began}, in {in_words(record.took)}: {len(record.results)} cases, {rounds} "
-        f"{'alternating rounds' if rounds > 1 else 'round'} of {seconds:g} seconds, on one core for the server and another for the load client, which checks every reply. All of it is in "
-        f"[`results.json`]({folder}/results.json)."
+        f"Measured on {record.began}, in {in_words(record.took)}: {len(record.results)} cases, "
+        f"{record.how_often} of {record.settings['seconds']:g} seconds, on one core for the server and another for the "
+        f"load client, which checks every reply. All of it is in [`results.json`]({folder}/results.json)."
     ]
     for title, facts in (("settings", record.settings), ("machine", record.machine), ("versions", record.versions)):
         yield table([[title, ""], *([key, str(value)] for key, value in facts.items())], left=2)

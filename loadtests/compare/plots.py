@@ -194,8 +194,8 @@ def memories(results: Sequence[Result]) -> Figure:
         medians = [statistics.median(result.values(peer)) for peer in names]
         bars = axes.barh(names, medians, color=[COLOURS.get(peer, OTHERS) for peer in names])
         axes.bar_label(bars, [f"{median:,.0f}" for median in medians], padding=3)
-        axes.set_xscale("log")
-        axes.margins(x=0.15)
+        axes.margins(x=0.12)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.invert_yaxis()
         axes.set_title(result.case.title, fontsize=10, loc="left")
     all_axes[-1].set_xlabel("private bytes for each")

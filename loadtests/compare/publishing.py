@@ -24,17 +24,17 @@ def folder_of(path: Path) -> Path:
 def publish(record: Record, path: Path) -> list[Path]:
     """Write the page and all that belongs to it. The project's own page also has README.md's tables from it."""
     folder = folder_of(path)
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = plots(record)
+    fair = os.path.relpath(HERE / "README.md", path.resolve().parent)
+    texts = {path: page.render(record, drawn, folder.name, fair)}
+    if path.resolve() == PAGE:
+        texts[README] = readme.replaced(README.read_text(encoding="utf-8"), record)
+    folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.svg"):
         old.unlink()
     for plot in drawn:
         plot.save(folder)
     recording.write(record, folder / "results.json")
-    fair = os.path.relpath(HERE / "README.md", path.resolve().parent)
-    path.write_text(page.render(record, drawn, folder.name, fair), encoding="utf-8")
-    written = [path, folder]
-    if path.resolve() == PAGE:
-        README.write_text(readme.replaced(README.read_text(encoding="utf-8"), record), encoding="utf-8")
-        written.append(README)
-    return written
+    for file, text in texts.items():
+        file.write_text(text, encoding="utf-8")
+    return [*texts, folder]

@@ -49,8 +49,10 @@ LEGEND = (
 def when(record: Record) -> str:
     names = ("python", "gevent", "uvloop", "node", "bun")
     versions = ", ".join(f"{name} {record.versions[name].split()[0]}" for name in names if record.versions.get(name))
-    rounds, seconds = record.settings["rounds"], record.settings["seconds"]
-    return f"Measured on {record.began}, {rounds} {'alternating rounds' if rounds > 1 else 'round'} of {seconds:g} s, on {record.machine['cpu']}, {record.machine['kernel']} ({versions})."
+    return (
+        f"Measured on {record.began}, {record.how_often} of {record.settings['seconds']:g} s, on "
+        f"{record.machine['cpu']}, {record.machine['kernel']} ({versions})."
+    )
 
 
 def compared(record: Record) -> Iterator[list[str]]:

@@ -40,6 +40,11 @@ class Record:
     results: list[Result] = field(default_factory=list)
     earlier: Earlier | None = None
 
+    @property
+    def how_often(self) -> str:
+        rounds = self.settings["rounds"]
+        return "one round" if rounds == 1 else f"{rounds} alternating rounds"
+
     def result(self, key: str) -> Result | None:
         return next((result for result in self.results if result.case.key == key), None)
 

@@ -114,7 +114,7 @@ def remarks(result: Result) -> list[str]:
         )
     if result.case.measure == Measure.LATENCY:
         said += lateness(result)
-    said += [f"{peer} FAILED: {run.failures} failures; {run.error}" for peer, run in result.failures]
+    said += dict.fromkeys(f"{peer} FAILED: {run.error}" for peer, run in result.failures)
     return said
 
 

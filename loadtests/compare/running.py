@@ -11,6 +11,7 @@ from catalogue import CASES, LIMITS
 from estimate import Estimate, in_words
 from measuring import Bench
 from peers import PEERS
+from programs import PROJECT
 from report import console, describe, print_result
 from results import Result, Run
 
@@ -52,7 +53,9 @@ class Runner:
             turn = number % len(peers)
             for name in peers[turn:] + peers[:turn]:  # nobody is always first, or always after the same one
                 progress.update(task, description=f"{case.key}, round {number + 1} of {self.rounds}: {name}")
-                result.runs[name].append(self.measure(case, name))
+                run = self.measure(case, name)
+                run.error = run.error.replace(f"{PROJECT}/", "")  # a page is for others, who have it elsewhere
+                result.runs[name].append(run)
                 progress.advance(task, self.estimate.run(case))
             latest = ", ".join(f"{name} {describe(result.runs[name][-1])}" for name in peers)
             console.print(f"  round {number + 1}{far(progress)}: {latest}", style="dim", highlight=False, markup=False)
@@ -81,8 +84,8 @@ class Runner:
 
 def far(progress: Progress) -> str:
     """For a log, in which no bar moves."""
-    if console.is_terminal:
-        return ""
     task = progress.tasks[0]
+    if console.is_terminal or task.finished:
+        return ""
     left = "" if task.time_remaining is None else f", about {in_words(task.time_remaining)} left"
     return f" ({task.percentage:.0f} %{left})"
