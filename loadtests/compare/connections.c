@@ -139,7 +139,21 @@ void open_next(void) {
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-static void turn(int timeout_ms) {
+/* One message after the other: all modes until their connections are open, and most of them ever after. */
+static void serve_in_turns(Connection *c, uint32_t what) {
+    /* An event may be older than the connection that took its predecessor's place: it only
+     * says "try", and what recv and send answer is what counts. */
+    if (what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        if (opt.mode == BROADCAST) receive_broadcast(c, c->ending);
+        else receive_reply(c, c->ending);
+    }
+    if (c->fd >= 0 && c->due && !c->queued && c->sent < opt.size) push(c);
+}
+
+void (*serve)(Connection *c, uint32_t what) = serve_in_turns;
+
+/* The number of events. */
+int turn(int timeout_ms) {
     struct epoll_event events[EVENTS];
     send_begun();
     int count = epoll_wait(loop_fd, events, EVENTS, timeout_ms);
@@ -152,17 +166,14 @@ static void turn(int timeout_ms) {
             if (read(STDIN_FILENO, &byte, 1) <= 0) holding = false;
             continue;
         }
-        /* An event may be older than the connection that took its predecessor's place: it only
-         * says "try", and what recv and send answer is what counts. */
-        if (c->fd >= 0 && what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
-            bool to_the_end = what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+        if (c->fd < 0) continue;
+        if (what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
             c->drained = false;
-            c->ending = to_the_end;
-            if (opt.mode == BROADCAST) receive_broadcast(c, to_the_end);
-            else receive_reply(c, to_the_end);
+            c->ending = what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
         }
-        if (c->fd >= 0 && c->due && !c->queued && c->sent < opt.size) push(c);
+        serve(c, what);
     }
+    return count < 0 ? 0 : count;
 }
 
 void run_for(double seconds) {

@@ -4,6 +4,8 @@
  *   load.c         the command line, and the order in which things happen
  *   connections.c  opening, the epoll loop, failing
  *   echo.c         messages and their replies: echo, churn, idle
+ *   stream.c       messages that do not wait for the replies of those before
+ *   openloop.c     such messages on a fixed schedule
  *   broadcast.c    messages that come to all connections
  *   bulk.c         as many bytes as there is time for, one way
  *   tls.c          TLS under a connection
@@ -21,6 +23,7 @@
 #include <sys/types.h>
 
 #define SECOND 1000000000ull
+#define HISTOGRAM_BUCKETS (128 * 58)
 #define READ_SIZE (256 * 1024) /* larger than most replies: a short read says "drained" and saves a call */
 
 typedef enum { ECHO, CHURN, IDLE, BROADCAST, BULK, SINK } Mode;
@@ -36,6 +39,8 @@ typedef struct {
     size_t from, to;              /* the slice of the reply that is compared */
     const unsigned char *message; /* a window into the table of random bytes */
     uint64_t began;
+    uint64_t begun, sending, answered; /* a stream: messages that may be sent, whole ones sent, whole replies read */
+    bool blocked;                      /* a stream: the kernel takes no more until it says so */
     struct ssl_st *tls;           /* NULL: a plain one */
     bool drained, ending;         /* TLS: nothing to read until the next event; read until it says so itself */
 } Connection;
@@ -48,6 +53,7 @@ typedef struct {
     size_t size; /* of what is sent at once: a message, or `pipeline` frames */
     uint64_t bytes;
     double seconds, warmup;
+    double rate; /* messages a second in all, whatever the replies do; 0: each waits for the reply before */
     pid_t server_pid;
     const char *certificate; /* NULL: no TLS */
     bool resume;
@@ -58,6 +64,7 @@ extern Phase phase;
 extern bool measuring;
 extern Connection *all;
 extern int alive, replies_due;
+extern void (*serve)(Connection *c, uint32_t what); /* what an epoll event of a connection means */
 extern uint64_t messages, failures; /* messages: whatever the figure counts */
 extern char first_error[256];
 extern unsigned char read_buffer[READ_SIZE];
@@ -69,8 +76,13 @@ typedef struct {
 } Clocks;
 uint64_t now(void);
 Clocks read_clocks(void);
-void record(uint64_t ns);
-double percentile_us(double share);
+typedef struct {
+    uint64_t recorded;
+    uint64_t counts[HISTOGRAM_BUCKETS];
+} Histogram;
+extern Histogram latencies;
+void record(Histogram *histogram, uint64_t ns);
+double percentile_us(const Histogram *histogram, double share);
 
 /* connections.c */
 _Noreturn void die(const char *format, ...);
@@ -82,15 +94,28 @@ void open_connection(Connection *c);
 void close_connection(Connection *c, bool politely);
 void open_next(void);
 void open_all(void);
+int turn(int timeout_ms);
 void run_for(double seconds);
 void drain(void);
 void hold(void);
 
 /* echo.c */
 void fill_table(void);
-const unsigned char *message_of(const Connection *c);
+const unsigned char *message_of(const Connection *c, uint64_t serial);
 void begin_message(Connection *c);
 void receive_reply(Connection *c, bool to_the_end);
+
+/* stream.c */
+void begin_streams(void (*on_reply)(Connection *c));
+void message_begun(Connection *c);
+void send_stream(Connection *c);
+bool take_stream(Connection *c, const unsigned char *data, size_t length);
+
+/* openloop.c */
+extern uint64_t offered, idle;
+extern Histogram lateness;
+void begin_schedule(void);
+void keep_schedule_for(double seconds);
 
 /* tls.c: as send and recv, for connections of both kinds */
 void prepare_tls(void);
