@@ -16,14 +16,13 @@
 #define EVENTS 512
 
 Phase phase = OPENING;
-bool measuring;
+bool measuring, holding;
 Connection *all;
 int alive, replies_due;
 uint64_t messages, failures;
 char first_error[256];
 unsigned char read_buffer[READ_SIZE];
 
-static bool holding;
 static int loop_fd, opened;
 static Connection **outbox; /* messages begun and not yet sent */
 static int outbox_length;
@@ -161,7 +160,7 @@ int turn(int timeout_ms) {
     for (int i = 0; i < count; i++) {
         Connection *c = events[i].data.ptr;
         uint32_t what = events[i].events;
-        if (c == NULL) { /* standard input: `idle` is told to let go */
+        if (c == NULL) { /* standard input: who holds is told to let go */
             char byte;
             if (read(STDIN_FILENO, &byte, 1) <= 0) holding = false;
             continue;
@@ -199,12 +198,18 @@ void drain(void) {
         if (all[i].due) fail(&all[i], "no reply within %d s, %zu of %zu bytes read", DRAIN_LIMIT, all[i].got, opt.size);
 }
 
-void hold(void) {
+/* To whoever started this, and who says when it is enough by closing its standard input. */
+void say_ready(void) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (epoll_ctl(loop_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0) die("idle: standard input must be a pipe or a terminal");
+    if (epoll_ctl(loop_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0) die("standard input must be a pipe or a terminal");
+    holding = true;
     printf("ready\n");
     fflush(stdout);
-    for (holding = true; holding && failures == 0;) turn(-1); /* a connection that closes meanwhile is a failure */
+}
+
+void hold(void) {
+    say_ready();
+    while (holding && failures == 0) turn(-1); /* a connection that closes meanwhile is a failure */
 }
 
 void prepare_connections(void) {

@@ -3,7 +3,8 @@
  *
  *   load MODE HOST PORT [--connections N] [--size BYTES] [--seconds S] [--warmup S]
  *                       [--rate R] [--frame length|line] [--pipeline N] [--publishers N] [--bytes N]
- *                       [--sources N] [--server-pid PID] [--tls CERTIFICATE [--resume]]
+ *                       [--read-rate BYTES] [--sources N] [--server-pid PID]
+ *                       [--tls CERTIFICATE [--resume]]
  *
  *   echo       every connection sends a message, waits for the whole reply, and repeats: messages/s.
  *              With --frame, a message is a length in four bytes and SIZE more, or a line of SIZE bytes,
@@ -18,7 +19,13 @@
  *              connections, and the next when everybody has it: deliveries/s
  *   bulk       sends --bytes on one connection, ends it, and waits for the eight bytes in which the
  *              server says how many came; before that a quarter of them on another connection: MiB/s
- *   sink       is the other end of that: a server, for proxies to connect to
+ *   download   asks for --bytes on one connection, in eight bytes, and counts what comes until the server
+ *              ends it; before that for a quarter of them on another connection: MiB/s
+ *   slow       every connection sends as much as is taken, and reads --read-rate bytes a second in all: what does
+ *              a server do that cannot get rid of its replies?  Prints "ready" when they have begun, and ends
+ *              after --seconds, or when its standard input closes
+ *   sink       is the other end of bulk: a server, for proxies to connect to
+ *   echo-server  is a server without any work of its own, to see what kernel and client leave to servers
  *
  * With --tls, echo, churn and idle speak TLS 1.3 to a server that has this certificate (a PEM file).
  * A churning connection then does a whole handshake, or with --resume the shorter one that its
@@ -49,7 +56,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-Options opt = {.connections = 64, .size = 64, .pipeline = 1, .publishers = 1, .bytes = 1 << 30, .seconds = 3, .warmup = 1};
+Options opt = {
+    .connections = 64, .size = 64, .pipeline = 1, .publishers = 1, .bytes = 1 << 30, .read_rate = 1 << 20,
+    .seconds = 3, .warmup = 1,
+};
 
 static int index_of(const char *name, const char *const *names, const char *what) {
     for (int i = 0; names[i] != NULL; i++)
@@ -58,7 +68,8 @@ static int index_of(const char *name, const char *const *names, const char *what
 }
 
 static void parse(int argc, char **argv) {
-    static const char *const modes[] = {"echo", "churn", "idle", "broadcast", "bulk", "sink", NULL};
+    static const char *const modes[] = {"echo", "churn", "idle", "broadcast", "bulk", "download",
+                                        "slow", "sink", "echo-server", NULL};
     static const char *const frames[] = {"none", "length", "line", NULL};
     static const struct option options[] = {
         {"connections", required_argument, NULL, 'c'}, {"size", required_argument, NULL, 's'},
@@ -66,7 +77,7 @@ static void parse(int argc, char **argv) {
         {"sources", required_argument, NULL, 'a'},     {"server-pid", required_argument, NULL, 'p'},
         {"frame", required_argument, NULL, 'f'},       {"pipeline", required_argument, NULL, 'n'},
         {"publishers", required_argument, NULL, 'b'},  {"bytes", required_argument, NULL, 'y'},
-        {"rate", required_argument, NULL, 'R'},
+        {"rate", required_argument, NULL, 'R'},        {"read-rate", required_argument, NULL, 'S'},
         {"tls", required_argument, NULL, 'T'},         {"resume", no_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
     };
@@ -83,18 +94,20 @@ static void parse(int argc, char **argv) {
         case 'b': opt.publishers = atoi(optarg); break;
         case 'y': opt.bytes = strtoull(optarg, NULL, 10); break;
         case 'R': opt.rate = atof(optarg); break;
+        case 'S': opt.read_rate = atof(optarg); break;
         case 'T': opt.certificate = optarg; break;
         case 'r': opt.resume = true; break;
         default: exit(2);
         }
     }
-    if (argc - optind != 3) die("usage: load echo|churn|idle|broadcast|bulk|sink HOST PORT [options]; see load.c");
+    if (argc - optind != 3) die("usage: load MODE HOST PORT [options]; see load.c for the modes");
     opt.mode = (Mode)index_of(argv[optind], modes, "mode");
     opt.server.sin_family = AF_INET;
     opt.server.sin_port = htons((uint16_t)atoi(argv[optind + 2]));
     if (inet_pton(AF_INET, argv[optind + 1], &opt.server.sin_addr) != 1) die("not an IPv4 address: %s", argv[optind + 1]);
     if (opt.connections < 1 || opt.size < 1 || opt.seconds <= 0 || opt.warmup < 0 || opt.sources < 0 || opt.sources > 250 ||
-        opt.rate < 0 || opt.pipeline < 1 || opt.publishers < 1 || opt.publishers > 255 || opt.publishers > opt.connections || opt.bytes < 4)
+        opt.rate < 0 || opt.read_rate <= 0 || opt.pipeline < 1 || opt.publishers < 1 || opt.publishers > 255 ||
+        opt.publishers > opt.connections || opt.bytes < 4)
         die("a number is out of its range");
     if (opt.pipeline > 1 && opt.frame == PLAIN) die("--pipeline needs --frame");
     if (opt.certificate != NULL && opt.mode > IDLE) die("--tls is for echo, churn and idle");
@@ -126,12 +139,14 @@ static void set_running(void) {
 
 static void work(double seconds, uint64_t bytes) {
     if (opt.mode == BULK) transfer(bytes);
+    else if (opt.mode == DOWNLOAD) download(bytes);
+    else if (opt.mode == SLOW) read_slowly(seconds);
     else if (opt.rate > 0) keep_schedule_for(seconds);
     else run_for(seconds);
 }
 
 static void measure(Clocks *before, Clocks *after) {
-    work(opt.warmup, opt.bytes / 4);
+    if (opt.mode != SLOW) work(opt.warmup, opt.bytes / 4); /* it shows what comes of it from the first moment on */
     *before = read_clocks();
     measuring = true;
     work(opt.seconds, opt.bytes);
@@ -143,7 +158,7 @@ static void print_latencies(void) {
     static const double percents[] = {50, 75, 90, 95, 99, 99.9, 99.99, 100};
     printf("\"p50_us\": %.1f, \"p99_us\": %.1f, \"percentiles\": [", percentile_us(&latencies, 0.50),
            percentile_us(&latencies, 0.99));
-    for (size_t i = 0; i < sizeof percents / sizeof *percents; i++)
+    for (size_t i = 0; latencies.recorded > 0 && i < sizeof percents / sizeof *percents; i++)
         printf("%s[%g, %.1f]", i ? ", " : "", percents[i], percentile_us(&latencies, percents[i] / 100));
     printf("], ");
     if (opt.rate > 0)
@@ -154,9 +169,11 @@ static void print_latencies(void) {
 static void report(const Clocks *before, const Clocks *after) {
     double elapsed = (double)(after->at - before->at), seconds = elapsed / (double)SECOND;
     uint64_t used = after->client - before->client; /* an open loop is idle on the clock, not on the CPU */
-    printf("{\"connections\": %d, \"size\": %zu, \"seconds\": %.3f, \"messages\": %ju, \"per_second\": %.1f, ", opt.connections,
-           opt.size, seconds, (uintmax_t)messages, (double)messages / seconds);
+    printf("{\"connections\": %d, \"size\": %zu, \"seconds\": %.3f, \"messages\": %ju, \"per_second\": %.1f, ",
+           opt.connections, opt.size, seconds, (uintmax_t)messages, (double)messages / seconds);
     print_latencies();
+    if (opt.mode == SLOW)
+        printf("\"bytes_sent\": %ju, \"bytes_read\": %ju, ", (uintmax_t)bytes_sent(), (uintmax_t)bytes_read);
     printf("\"client_cpu\": %.3f, \"server_cpu\": %.3f, \"client_waited\": %.3f, \"server_waited\": %.3f, "
            "\"failures\": %ju, \"error\": \"%s\"}\n",
            (double)(used > idle ? used - idle : 0) / elapsed, (double)(after->server - before->server) / elapsed,
@@ -167,6 +184,7 @@ static void report(const Clocks *before, const Clocks *after) {
 int main(int argc, char **argv) {
     parse(argc, argv);
     if (opt.mode == SINK) serve_as_sink();
+    if (opt.mode == ECHO_SERVER) serve_echo();
     raise_descriptor_limit();
     fill_table();
     prepare_connections();
@@ -174,7 +192,7 @@ int main(int argc, char **argv) {
     if (opt.mode == BROADCAST) prepare_broadcast();
 
     Clocks before = {0}, after = {.at = SECOND};
-    if (opt.mode == BULK) {
+    if (opt.mode == BULK || opt.mode == DOWNLOAD) {
         measure(&before, &after);
     } else {
         if (opt.mode != CHURN) open_all();
@@ -182,9 +200,9 @@ int main(int argc, char **argv) {
             if (failures == 0) hold();
         } else {
             if (opt.rate > 0) begin_schedule();
-            else set_running();
+            else if (opt.mode != SLOW) set_running();
             measure(&before, &after);
-            drain();
+            if (opt.mode != SLOW) drain();
         }
     }
     report(&before, &after);

@@ -7,7 +7,9 @@
  *   stream.c       messages that do not wait for the replies of those before
  *   openloop.c     such messages on a fixed schedule
  *   broadcast.c    messages that come to all connections
- *   bulk.c         as many bytes as there is time for, one way
+ *   bulk.c         as many bytes as there is time for, one way or the other
+ *   slow.c         a reader that is slow
+ *   server.c       a server, and what it needs to listen
  *   tls.c          TLS under a connection
  *   clocks.c       time, latencies, CPU time
  */
@@ -26,7 +28,7 @@
 #define HISTOGRAM_BUCKETS (128 * 58)
 #define READ_SIZE (256 * 1024) /* larger than most replies: a short read says "drained" and saves a call */
 
-typedef enum { ECHO, CHURN, IDLE, BROADCAST, BULK, SINK } Mode;
+typedef enum { ECHO, CHURN, IDLE, BROADCAST, BULK, DOWNLOAD, SLOW, SINK, ECHO_SERVER } Mode; /* as in parse() */
 typedef enum { PLAIN, LENGTH, LINE } Frame;
 typedef enum { OPENING, RUNNING, DRAINING } Phase;
 
@@ -54,6 +56,7 @@ typedef struct {
     uint64_t bytes;
     double seconds, warmup;
     double rate; /* messages a second in all, whatever the replies do; 0: each waits for the reply before */
+    double read_rate; /* bytes a second in all */
     pid_t server_pid;
     const char *certificate; /* NULL: no TLS */
     bool resume;
@@ -61,7 +64,7 @@ typedef struct {
 
 extern Options opt;
 extern Phase phase;
-extern bool measuring;
+extern bool measuring, holding; /* holding: standard input is open still */
 extern Connection *all;
 extern int alive, replies_due;
 extern void (*serve)(Connection *c, uint32_t what); /* what an epoll event of a connection means */
@@ -97,6 +100,7 @@ void open_all(void);
 int turn(int timeout_ms);
 void run_for(double seconds);
 void drain(void);
+void say_ready(void);
 void hold(void);
 
 /* echo.c */
@@ -134,6 +138,16 @@ void receive_broadcast(Connection *c, bool to_the_end);
 
 /* bulk.c */
 void transfer(uint64_t bytes);
-void serve_as_sink(void);
+void download(uint64_t bytes);
+_Noreturn void serve_as_sink(void);
+
+/* slow.c */
+extern uint64_t bytes_read;
+uint64_t bytes_sent(void);
+void read_slowly(double seconds);
+
+/* server.c */
+int start_listening(int flags);
+_Noreturn void serve_echo(void);
 
 #endif
