@@ -36,7 +36,7 @@ void publish(Connection *c) {
     size_t number = (size_t)(c - all);
     unsigned char *message = bodies + number * opt.size;
     c->serial++;
-    memcpy(message, message_of(c), opt.size);
+    memcpy(message, message_of(c, c->serial), opt.size);
     message[0] = (unsigned char)number;
     c->message = message;
     c->sent = 0;
@@ -53,7 +53,7 @@ static void delivered(Connection *c, Connection *publisher) {
     if (--missing[publisher - all] > 0) return;
     publisher->due = false;
     replies_due--;
-    if (measuring) record(now() - publisher->began);
+    if (measuring) record(&latencies, now() - publisher->began);
     if (phase == RUNNING) publish(publisher);
 }
 

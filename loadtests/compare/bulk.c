@@ -1,6 +1,5 @@
-/* Bulk, one way: the sending end, and a receiving end that costs next to nothing, for proxies. */
+/* Bulk, one way or the other, and a receiving end that costs next to nothing, for proxies. */
 #include "load.h"
-#include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -59,16 +58,27 @@ void transfer(uint64_t bytes) {
     if (measuring) messages += sent >> 20;
 }
 
+/* Asks for so many bytes, in eight of its own, and counts what comes until FIN.  They are counted by the kernel
+ * alone (MSG_TRUNC): the client does not copy them, and is not what is measured. */
+void download(uint64_t bytes) {
+    int fd = dial();
+    uint64_t came = 0, wanted = htobe64(bytes);
+    if (send(fd, &wanted, sizeof wanted, MSG_NOSIGNAL) != sizeof wanted) die("send: %s", strerror(errno));
+    while (came <= bytes) {
+        ssize_t n = recv(fd, NULL, 1 << 20, MSG_TRUNC);
+        if (n == 0) break;
+        if (n < 0 && errno != EINTR) { spoil("byte %ju: receive: %s", (uintmax_t)came, strerror(errno)); break; }
+        if (n > 0) came += (uint64_t)n;
+    }
+    if (came > bytes) spoil("more than the %ju bytes that were asked for came", (uintmax_t)bytes);
+    else if (came < bytes) spoil("%ju bytes were asked for, %ju came", (uintmax_t)bytes, (uintmax_t)came);
+    close(fd);
+    if (measuring) messages += came >> 20;
+}
+
 /* One connection after the other; their bytes are counted by the kernel alone (MSG_TRUNC). */
 void serve_as_sink(void) {
-    int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    socklen_t length = sizeof opt.server;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(listener, (struct sockaddr *)&opt.server, length) != 0 || listen(listener, 16) != 0)
-        die("listen: %s", strerror(errno));
-    getsockname(listener, (struct sockaddr *)&opt.server, &length);
-    printf("listening %d\n", ntohs(opt.server.sin_port));
-    fflush(stdout);
+    int listener = start_listening(0);
     for (;;) {
         int fd = accept(listener, NULL, NULL);
         uint64_t count = 0;

@@ -16,19 +16,21 @@ uint64_t now(void) {
 /* Log-linear: STEPS buckets per doubling, so that any latency is known to better than 1 %. */
 #define STEPS 128
 #define STEPS_LOG2 7
-static uint64_t histogram[STEPS * 58];
-static uint64_t recorded;
 
-void record(uint64_t ns) {
+Histogram latencies;
+
+void record(Histogram *histogram, uint64_t ns) {
     unsigned shift = ns < STEPS ? 0 : (unsigned)(63 - __builtin_clzll(ns)) - STEPS_LOG2;
-    histogram[ns < STEPS ? ns : (shift + 1) * STEPS + (ns >> shift) - STEPS]++;
-    recorded++;
+    histogram->counts[ns < STEPS ? ns : (shift + 1) * STEPS + (ns >> shift) - STEPS]++;
+    histogram->recorded++;
 }
 
-double percentile_us(double share) {
-    uint64_t rank = (uint64_t)(share * (double)recorded), seen = 0;
-    for (size_t i = 0; i < sizeof histogram / sizeof *histogram; i++) {
-        seen += histogram[i];
+/* The whole share, 1, is the greatest. */
+double percentile_us(const Histogram *histogram, double share) {
+    uint64_t rank = (uint64_t)(share * (double)histogram->recorded), seen = 0;
+    if (rank >= histogram->recorded && rank > 0) rank = histogram->recorded - 1;
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        seen += histogram->counts[i];
         if (seen > rank) {
             if (i < STEPS) return (double)i / 1000;
             unsigned shift = (unsigned)(i / STEPS) - 1;

@@ -16,14 +16,13 @@
 #define EVENTS 512
 
 Phase phase = OPENING;
-bool measuring;
+bool measuring, holding;
 Connection *all;
 int alive, replies_due;
 uint64_t messages, failures;
 char first_error[256];
 unsigned char read_buffer[READ_SIZE];
 
-static bool holding;
 static int loop_fd, opened;
 static Connection **outbox; /* messages begun and not yet sent */
 static int outbox_length;
@@ -139,7 +138,21 @@ void open_next(void) {
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-static void turn(int timeout_ms) {
+/* One message after the other: all modes until their connections are open, and most of them ever after. */
+static void serve_in_turns(Connection *c, uint32_t what) {
+    /* An event may be older than the connection that took its predecessor's place: it only
+     * says "try", and what recv and send answer is what counts. */
+    if (what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        if (opt.mode == BROADCAST) receive_broadcast(c, c->ending);
+        else receive_reply(c, c->ending);
+    }
+    if (c->fd >= 0 && c->due && !c->queued && c->sent < opt.size) push(c);
+}
+
+void (*serve)(Connection *c, uint32_t what) = serve_in_turns;
+
+/* The number of events. */
+int turn(int timeout_ms) {
     struct epoll_event events[EVENTS];
     send_begun();
     int count = epoll_wait(loop_fd, events, EVENTS, timeout_ms);
@@ -147,22 +160,19 @@ static void turn(int timeout_ms) {
     for (int i = 0; i < count; i++) {
         Connection *c = events[i].data.ptr;
         uint32_t what = events[i].events;
-        if (c == NULL) { /* standard input: `idle` is told to let go */
+        if (c == NULL) { /* standard input: who holds is told to let go */
             char byte;
             if (read(STDIN_FILENO, &byte, 1) <= 0) holding = false;
             continue;
         }
-        /* An event may be older than the connection that took its predecessor's place: it only
-         * says "try", and what recv and send answer is what counts. */
-        if (c->fd >= 0 && what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
-            bool to_the_end = what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+        if (c->fd < 0) continue;
+        if (what & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
             c->drained = false;
-            c->ending = to_the_end;
-            if (opt.mode == BROADCAST) receive_broadcast(c, to_the_end);
-            else receive_reply(c, to_the_end);
+            c->ending = what & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
         }
-        if (c->fd >= 0 && c->due && !c->queued && c->sent < opt.size) push(c);
+        serve(c, what);
     }
+    return count < 0 ? 0 : count;
 }
 
 void run_for(double seconds) {
@@ -188,12 +198,18 @@ void drain(void) {
         if (all[i].due) fail(&all[i], "no reply within %d s, %zu of %zu bytes read", DRAIN_LIMIT, all[i].got, opt.size);
 }
 
-void hold(void) {
+/* To whoever started this, and who says when it is enough by closing its standard input. */
+void say_ready(void) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (epoll_ctl(loop_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0) die("idle: standard input must be a pipe or a terminal");
+    if (epoll_ctl(loop_fd, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0) die("standard input must be a pipe or a terminal");
+    holding = true;
     printf("ready\n");
     fflush(stdout);
-    for (holding = true; holding && failures == 0;) turn(-1); /* a connection that closes meanwhile is a failure */
+}
+
+void hold(void) {
+    say_ready();
+    while (holding && failures == 0) turn(-1); /* a connection that closes meanwhile is a failure */
 }
 
 void prepare_connections(void) {

@@ -41,13 +41,13 @@ void fill_table(void) {
     if (opt.frame != PLAIN) make_frames(length);
 }
 
-const unsigned char *message_of(const Connection *c) {
-    return table + ((uint64_t)(c - all) * 613 + (uint64_t)c->serial * 31) % places * stride;
+const unsigned char *message_of(const Connection *c, uint64_t serial) {
+    return table + ((uint64_t)(c - all) * 613 + serial * 31) % places * stride;
 }
 
 void begin_message(Connection *c) {
     c->serial++;
-    c->message = message_of(c);
+    c->message = message_of(c, c->serial);
     c->sent = c->got = c->from = 0;
     c->to = opt.size;
     if (measuring && opt.size > COMPARED_WHOLE) {
@@ -67,7 +67,7 @@ static void completed(Connection *c) {
     replies_due--;
     if (measuring) {
         messages += (uint64_t)opt.pipeline;
-        record(now() - c->began);
+        record(&latencies, now() - c->began);
     }
     if (opt.mode == CHURN) {
         if (c->tls != NULL && !check_tls(c)) return;
