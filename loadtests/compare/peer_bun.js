@@ -1,11 +1,14 @@
 // Bun.listen, one set of handlers shared by all sockets.
 //
-// `socket.write` takes what the kernel takes and leaves the rest to its caller, so the rest waits in
-// `socket.data` for `drain`.  Bun sets TCP_NODELAY on every accepted connection itself.
+// `socket.write` takes what the kernel takes and leaves the rest to its caller: it waits in `socket.data` for `drain`.
+// Bun sets TCP_NODELAY on every accepted connection itself.  For many small writes its documentation recommends an
+// ArrayBufferSink, which gathers them for one `socket.write`: that is `--sink`; without it each reply is written by
+// itself.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 
 const NAP = 10; // milliseconds that `--mode sleep` sleeps
+const MUCH = 64 * 1024; // unsent bytes with which a socket is not read from, until they are sent
 const SLOW = 1024 * 1024; // unsent bytes with which a receiver of broadcasts is given up
 const MAX_MESSAGE = 1024 * 1024; // nobody may make the server keep more than this
 
@@ -15,11 +18,12 @@ const { values: args } = parseArgs({
     port: { type: "string", default: "0" },
     key: { type: "string" },
     cert: { type: "string" },
+    sink: { type: "boolean", default: false },
   },
 });
 
 // Most sockets never need one: nothing is waiting, and messages come whole.
-const stateOf = (socket) => (socket.data ??= { waiting: [], bytes: 0, rest: undefined });
+const stateOf = (socket) => (socket.data ??= { waiting: [], bytes: 0, paused: false, rest: undefined });
 
 // The usual case first: nothing is waiting and the kernel takes everything.
 function send(socket, data, offset = 0, length = data.length) {
@@ -32,6 +36,10 @@ function send(socket, data, offset = 0, length = data.length) {
   const state = stateOf(socket);
   state.waiting.push(data.slice(offset, offset + length)); // a view: Bun gives each chunk a buffer of its own
   state.bytes += length;
+  if (state.bytes > MUCH && !state.paused) {
+    state.paused = true;
+    socket.pause();
+  }
 }
 
 function drain(socket) {
@@ -46,13 +54,28 @@ function drain(socket) {
     }
     state.waiting.shift();
   }
+  if (state?.paused) {
+    state.paused = false;
+    socket.resume();
+  }
+}
+
+// How replies go out: gathered until all of one read are there, or each by itself.
+const sink = new Bun.ArrayBufferSink();
+sink.start({ stream: true, asUint8Array: true, highWaterMark: 1024 });
+const reply = args.sink ? (socket, data) => sink.write(data) : send;
+function flush(socket) {
+  if (!args.sink) return;
+  const replies = sink.flush();
+  if (replies.length) send(socket, replies);
 }
 
 const echo = { data: (socket, data) => send(socket, data) };
 
 const small = {
   data(socket, data) {
-    for (let i = 0; i < data.length; i++) send(socket, data, i, 1);
+    for (let i = 0; i < data.length; i++) reply(socket, data.subarray(i, i + 1));
+    flush(socket);
   },
 };
 
@@ -74,10 +97,6 @@ const broadcast = {
   close: (socket) => void everybody.delete(socket),
 };
 
-// Many small writes go into a sink, as Bun's documentation advises, and out of it in one write.
-const sink = new Bun.ArrayBufferSink();
-sink.start({ stream: true, asUint8Array: true });
-
 // A server of messages: `take` answers those that are whole and says where the rest begins.
 const messages = (take) => ({
   data(socket, data) {
@@ -87,32 +106,28 @@ const messages = (take) => ({
     if (data.length - start > MAX_MESSAGE + 4) return socket.terminate();
     if (start < data.length) stateOf(socket).rest = data.subarray(start);
     else if (rest) socket.data.rest = undefined;
-    const replies = sink.flush();
-    if (replies.length) send(socket, replies);
+    flush(socket);
   },
 });
 
-const header = Buffer.alloc(4);
 const frames = messages((socket, data) => {
   let start = 0;
   while (data.length - start >= 4) {
     const stop = start + 4 + data.readUInt32BE(start);
     if (stop > data.length) break;
-    const message = data.subarray(start + 4, stop);
-    header.writeUInt32BE(message.length);
-    sink.write(header);
-    sink.write(message);
+    const message = Buffer.allocUnsafe(stop - start);
+    message.writeUInt32BE(stop - start - 4);
+    data.copy(message, 4, start + 4, stop);
+    reply(socket, message);
     start = stop;
   }
   return start;
 });
 
-const newline = Buffer.from("\n");
 const lines = messages((socket, data) => {
   let start = 0;
   for (let end; (end = data.indexOf(10, start)) >= 0; start = end + 1) {
-    sink.write(data.subarray(start, end));
-    sink.write(newline);
+    reply(socket, data.subarray(start, end + 1));
   }
   return start;
 });
@@ -128,6 +143,7 @@ const bulk = {
   },
 };
 
+// `write` until the kernel takes no more, and on from `drain`.
 const block = Buffer.alloc(256 * 1024);
 const source = {
   open: (socket) => void (socket.data = { wanted: Buffer.alloc(0), left: -1 }),

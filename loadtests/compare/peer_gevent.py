@@ -1,4 +1,7 @@
-"""gevent's StreamServer with the loop of its documentation: a greenlet per connection, recv and sendall."""
+"""gevent's StreamServer with the loop of its documentation: a greenlet per connection, recv and sendall.
+
+Its documentation has no faster way: its own echo server reads lines through makefile and answers with sendall.
+"""
 
 # Monkey-patching must come before anything that imports socket, threading or logging.
 import sys

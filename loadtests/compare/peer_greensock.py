@@ -1,4 +1,7 @@
-"""greensock.listen with a Handlers class: one set of handlers, shared by all sockets."""
+"""greensock.listen with a Handlers class: one set of handlers, shared by all sockets.
+
+Its documentation recommends plain writes: those of one handler go out together, and one too many waits.
+"""
 
 # Monkey-patching must come before anything that imports socket, threading or logging.
 import sys

@@ -1,4 +1,7 @@
-"""greensock.listen with one function for each connection: a session, in blocking style."""
+"""greensock.listen with one function for each connection: a session, in blocking style.
+
+Its documentation recommends plain loops: what is written before the next read goes out together.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
