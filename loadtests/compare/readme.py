@@ -20,7 +20,7 @@ END = "<!-- measured: end -->"
 MARKED = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
 
 # The columns: each peer with its other styles, which have figures where the first has none, or besides.
-COLUMNS = {"gevent": (), "uvloop": ("uvloop streams",), "bun": ("bun sink",)}
+COLUMNS = (("gevent",), ("uvloop", "uvloop streams"), ("bun", "bun sink"))
 CASES = (
     *("echo", "echo-1000", "echo-large", "small", "frames", "lines", "broadcast", "bulk", "bulk-down", "sleep", "log"),
     *("churn", "memory", "latency-60", "slow-reader", "session", "session-lines", "session-memory"),
@@ -61,11 +61,14 @@ def compared(record: Record) -> Iterator[list[str]]:
         yield ["the same work for all", "greensock", "gevent", "uvloop", "Bun"]
     for result in results:
         case = result.case
-        cells = [
-            "; ".join(cell(result, name) for name in (peer, *others) if name in case.peers)
-            for peer, others in COLUMNS.items()
-        ]
+        cells = ["; ".join(column(result, *peers)) for peers in COLUMNS]
         yield [f"{case.title}, {case.unit}", figure(result, case.ours), *cells]
+
+
+def column(result: Result, *peers: str) -> Iterator[str]:
+    for peer in peers:
+        if peer in result.case.peers and (peer == peers[0] or peer in result.runs):
+            yield cell(result, peer)
 
 
 def cell(result: Result, peer: str) -> str:

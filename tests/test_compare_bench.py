@@ -1,0 +1,173 @@
+"""The run itself: what it plans, how long that takes, and which pages it may write."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import bench
+import publishing
+import readme
+import recording
+from cases import Chart, Measure
+from catalogue import CASES, LIMITS
+from estimate import Estimate, in_words
+from measurements import of_every_kind, open_fonts, record, result, run
+from measuring import Bench
+from peers import PEERS
+from running import Runner
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fonts_are_open(tmp_path_factory: pytest.TempPathFactory) -> None:
+    open_fonts(tmp_path_factory.mktemp("plots"))
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The project's own page and README, elsewhere."""
+    monkeypatch.setattr(publishing, "PAGE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "benchmarks.md")
+    monkeypatch.setattr(publishing, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"{readme.BEGIN}\n{readme.END}\n")
+    yield tmp_path / "benchmarks.md"
+
+
+def called(*words: str | Path) -> Result:
+    return CliRunner().invoke(bench.main, [str(word) for word in words])
+
+
+def test_results_come_back_as_they_were(tmp_path: Path) -> None:
+    before = of_every_kind()
+    before = before.beside(before)
+    recording.write(before, tmp_path / "results.json")
+    assert recording.read(tmp_path / "results.json") == before
+
+
+def test_from_writes_everything_again(page: Path) -> None:
+    publishing.publish(of_every_kind(), page)
+    folder = page.with_suffix("")
+    files = {path: path.read_bytes() for path in (page, page.parent / "README.md", *folder.iterdir())}
+    assert len(files) == 2 + 6 + 1
+    page.unlink()
+    assert called("--from", folder / "results.json").exit_code == 0
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_from_other_results_needs_a_place(page: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    recording.write(record(result("echo", greensock=[1, 1])), other)
+    assert called("--from", other).exit_code == 2
+    assert called("--from", other, "--report", tmp_path / "part.md").exit_code == 0
+    assert (tmp_path / "part.md").exists() and not page.exists()
+    assert "measured on" not in (tmp_path / "README.md").read_text().lower()
+
+
+def test_against_is_kept_with_the_results(page: Path, tmp_path: Path) -> None:
+    recording.write(of_every_kind(), tmp_path / "then.json")
+    recording.write(of_every_kind(), tmp_path / "now.json")
+    assert called("--from", tmp_path / "now.json", "--against", tmp_path / "then.json", "--report", page).exit_code == 0
+    assert "## The same story?" in page.read_text()
+    assert recording.read(page.with_suffix("") / "results.json").earlier is not None
+
+
+def test_what_is_no_result_is_said(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    assert "holds no results" in called("--from", tmp_path / "x.json").output
+
+
+@pytest.mark.parametrize(
+    ("words", "writes"),
+    [([], True), (["--quick"], False), (["--cases", "echo"], False), (["--peers", "greensock"], False)],
+)
+def test_only_a_whole_run_writes_the_page(
+    words: list[str], writes: bool, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "measure", lambda *_: record(result("echo", greensock=[1, 1], bun=[2, 2])))
+    assert called(*words).exit_code == 0
+    assert page.exists() == writes
+
+
+def test_a_failure_is_an_exit_status_and_check_asks_for_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*runs: float, **more: int) -> None:
+        found = record(
+            result("session-memory", greensock_sessions=[run(value, **more) for value in runs], gevent=[9, 9])
+        )
+        monkeypatch.setattr(bench, "measure", lambda *_: found)
+
+    measured(8, 8)
+    assert called("--quick", "--check").exit_code == 0
+    measured(10, 10)
+    assert called("--quick").exit_code == 0
+    assert called("--quick", "--check").exit_code == 1
+    measured(8, 8, failures=1)
+    assert called("--quick").exit_code == 1
+
+
+def test_all_cases_take_less_than_an_hour_and_quick_ones_three_minutes() -> None:
+    everything = [(case, case.peers) for case in CASES.values()]
+    assert Estimate(2.0, 0.5, 1024).all(everything, 3) < 55 * 60
+    quick = [(case, case.peers) for case in CASES.values() if case.quick]
+    rounds, seconds, warmup, amount = bench.QUICK.values()
+    assert Estimate(seconds, warmup, int(amount)).all(quick, int(rounds)) < 170
+
+
+def test_quick_stands_for_every_kind_and_every_peer() -> None:
+    quick = [case for case in CASES.values() if case.quick]
+    assert {case.measure for case in quick} == set(Measure)
+    assert {peer for case in quick for peer in case.peers} == set(PEERS)
+    assert {case.server for case in quick} >= {case.server for case in CASES.values() if case.server[1] != "lines"}
+    assert any(case.tls for case in quick)
+
+
+def test_an_estimate_is_said_in_words() -> None:
+    assert in_words(59.6) == "60 seconds"
+    assert in_words(2950) == "49 minutes"
+
+
+def test_cases_are_sound() -> None:
+    assert all(set(case.peers) <= set(PEERS) and set(case.targets) <= set(case.peers) for case in CASES.values())
+    assert all(case.share > 0 for case in CASES.values() if case.measure == Measure.LATENCY)
+    assert all(case.connections > 0 for case in CASES.values() if case.measure == Measure.MEMORY)
+    for chart in Chart:
+        places = [case.charts[chart] for case in CASES.values() if chart in case.charts]
+        assert len(places) == len(set(places)) > 3
+    offered = {peer for case in CASES.values() if case.measure == Measure.LATENCY for peer in case.peers}
+    assert offered <= set(CASES[LIMITS].peers)
+
+
+class Measured(Bench):
+    """Instead of a server and a load client: the figures that a test has for them."""
+
+    def measure(self, case: object, peer: object, limit: float | None = None) -> object:  # type: ignore[override]
+        asked.append((case.key, peer.name, limit))  # type: ignore[attr-defined]
+        return run(1000.0 + len(asked))
+
+
+asked: list[tuple[str, str, float | None]] = []
+
+
+def test_a_share_is_of_the_peers_own_limit() -> None:
+    """Found by the case for it, or by a run for that alone."""
+    asked.clear()
+    fake = Measured.__new__(Measured)
+    plan = [(CASES["echo"], ["greensock", "gevent"]), (CASES["latency-60"], ["greensock", "node"])]
+    runner = Runner(fake, plan, 2, Estimate(1, 1, 1), {})
+    found = runner.run()
+    assert [len(runs) for one in found for runs in one.runs.values()] == [2, 2, 2, 2]
+    limits = {peer: limit for key, peer, limit in asked if key == "latency-60"}
+    assert limits["greensock"] == found[0].median("greensock")
+    assert sum(1 for key, peer, _ in asked if (key, peer) == ("echo", "node")) == 1
+    assert limits["node"] is not None
+
+
+def test_rounds_begin_with_another_peer_each() -> None:
+    asked.clear()
+    fake = Measured.__new__(Measured)
+    Runner(fake, [(CASES["echo"], ["greensock", "gevent", "bun"])], 3, Estimate(1, 1, 1), {}).run()
+    assert [peer for _, peer, _ in asked] == [
+        *("greensock", "gevent", "bun"),
+        *("gevent", "bun", "greensock"),
+        *("bun", "greensock", "gevent"),
+    ]
