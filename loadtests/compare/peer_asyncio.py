@@ -196,6 +196,8 @@ async def stream_lines(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
             writer.write(line)
             if buffered() > READ_SIZE:
                 await writer.drain()
+    except ValueError:
+        pass  # a line over the limit of the reader
     finally:
         writer.close()
 
@@ -249,7 +251,10 @@ async def serve(style: str, mode: str, port: int, tls: ssl.SSLContext | None) ->
         loop = asyncio.get_running_loop()
         server = await loop.create_server(PROTOCOLS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG, ssl=tls)
     else:
-        server = await asyncio.start_server(STREAMS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG, ssl=tls)
+        limit = peer_cli.MAX_MESSAGE if mode == "lines" else READ_SIZE
+        server = await asyncio.start_server(
+            STREAMS[mode], "127.0.0.1", port, limit=limit, backlog=peer_cli.BACKLOG, ssl=tls
+        )
     peer_cli.announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 

@@ -97,26 +97,28 @@ const broadcast = {
   close: (socket) => void everybody.delete(socket),
 };
 
-// A server of messages: `take` answers those that are whole and says where the rest begins.
+// A server of messages: `take` answers those that are whole and says where the rest begins, or -1 if that is too long.
 const messages = (take) => ({
   data(socket, data) {
     const rest = socket.data?.rest;
     if (rest) data = Buffer.concat([rest, data]);
     const start = take(socket, data);
-    if (data.length - start > MAX_MESSAGE + 4) return socket.terminate();
+    flush(socket);
+    if (start < 0 || data.length - start > MAX_MESSAGE + 4) return void socket.terminate();
     if (start < data.length) stateOf(socket).rest = data.subarray(start);
     else if (rest) socket.data.rest = undefined;
-    flush(socket);
   },
 });
 
 const frames = messages((socket, data) => {
   let start = 0;
   while (data.length - start >= 4) {
-    const stop = start + 4 + data.readUInt32BE(start);
+    const length = data.readUInt32BE(start);
+    if (length > MAX_MESSAGE) return -1;
+    const stop = start + 4 + length;
     if (stop > data.length) break;
-    const message = Buffer.allocUnsafe(stop - start);
-    message.writeUInt32BE(stop - start - 4);
+    const message = Buffer.allocUnsafe(4 + length);
+    message.writeUInt32BE(length);
     data.copy(message, 4, start + 4, stop);
     reply(socket, message);
     start = stop;

@@ -45,26 +45,29 @@ const small = answering((socket) => (data) => {
 
 const sleep = answering((socket) => (data) => void setTimeout(send, NAP, socket, data));
 
-// A server of messages: `take` answers those that are whole and says where the rest begins.
+// A server of messages: `take` answers those that are whole and says where the rest begins, or -1 if that is too long.
 const messages = (take) =>
   answering((socket) => {
     let rest = NOTHING;
     return (data) => {
       if (rest.length) data = Buffer.concat([rest, data]);
       cork(socket);
-      rest = data.subarray(take(socket, data));
-      if (rest.length > MAX_MESSAGE + 4) socket.destroy();
+      const start = take(socket, data);
+      rest = data.subarray(start);
+      if (start < 0 || rest.length > MAX_MESSAGE + 4) socket.destroy();
     };
   });
 
 const frames = messages((socket, data) => {
   let start = 0;
   while (data.length - start >= 4) {
-    const stop = start + 4 + data.readUInt32BE(start);
+    const length = data.readUInt32BE(start);
+    if (length > MAX_MESSAGE) return -1;
+    const stop = start + 4 + length;
     if (stop > data.length) break;
     const message = data.subarray(start + 4, stop);
     const header = Buffer.allocUnsafe(4);
-    header.writeUInt32BE(message.length);
+    header.writeUInt32BE(length);
     send(socket, header);
     send(socket, message);
     start = stop;
