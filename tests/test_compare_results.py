@@ -84,6 +84,11 @@ def test_the_load_client_was_the_limit_where_it_alone_was_busy() -> None:
     assert [found.client_limited(peer) for peer in found.runs] == [True, False, False]
 
 
+def test_a_client_that_is_late_is_the_limit_of_a_latency() -> None:
+    found = result("latency-60", greensock=[run(900, late_us=500)] * 2, bun=[run(900, late_us=20)] * 2)
+    assert [found.client_limited(peer) for peer in found.runs] == [True, False]
+
+
 def test_two_measurements_differ_when_their_spreads_do_not_touch() -> None:
     def ratios(*values: float) -> Comparison:
         return Comparison.of(values, lower_is_better=False)

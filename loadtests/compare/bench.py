@@ -25,7 +25,7 @@ from certificate import Certificate
 from cores import Cores
 from estimate import Estimate, in_words
 from facts import machine, versions
-from measuring import Bench
+from measuring import RETRIES, Bench
 from peers import PEERS
 from programs import build_load_client, raise_descriptor_limit, why_missing
 from publishing import PAGE, folder_of, publish
@@ -33,7 +33,7 @@ from recording import Record
 from report import LEGEND, console, warn_missing
 from running import Runner
 
-QUICK = {"rounds": 1, "seconds": 0.5, "warmup": 0.2, "amount": 256}
+QUICK = {"rounds": 1, "seconds": 0.8, "warmup": 0.3, "amount": 256}
 
 
 def one_of(known: dict[str, Any]) -> Callable[[click.Context, click.Parameter, str | None], list[str] | None]:
@@ -102,7 +102,9 @@ def main(
             rounds, seconds, warmup, amount = QUICK.values()  # type: ignore[assignment]
         whole = not quick and cases is None and peers is None
         chosen = cases or [case.key for case in CASES.values() if case.quick or not quick]
-        record = measure(chosen, peers or list(PEERS), rounds, Estimate(seconds, warmup, amount))
+        record = measure(
+            chosen, peers or list(PEERS), rounds, Estimate(seconds, warmup, amount), 0 if quick else RETRIES
+        )
         report = report or (PAGE if whole else None)
     if earlier:
         record = record.beside(earlier)
@@ -116,7 +118,7 @@ def main(
     sys.exit(status(record, check))
 
 
-def measure(cases: list[str], peers: list[str], rounds: int, estimate: Estimate) -> Record:
+def measure(cases: list[str], peers: list[str], rounds: int, estimate: Estimate, retries: int) -> Record:
     began, started = datetime.now(UTC), time.monotonic()
     descriptors = raise_descriptor_limit()
     most = max(CASES[key].connections for key in cases)
@@ -126,7 +128,8 @@ def measure(cases: list[str], peers: list[str], rounds: int, estimate: Estimate)
     cores.claim()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of every `finally`: no server outlives the bench
     certificate = click.get_current_context().with_resource(Certificate.made())
-    bench = Bench(build_load_client(), cores, estimate.seconds, estimate.warmup, estimate.mib << 20, certificate)
+    client = build_load_client()
+    bench = Bench(client, cores, estimate.seconds, estimate.warmup, estimate.mib << 20, certificate, retries)
     missing = {name: why for name in peers if (why := why_missing(PEERS[name]))}
     plan = [(CASES[key], [name for name in CASES[key].peers if name in peers and name not in missing]) for key in cases]
     plan = [(case, present) for case, present in plan if present]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from cases import Case, Measure
 
 # Seconds, of what was seen on two cores. A machine that is slower moves the bar, not the order of things.
-START_AND_END = 0.6
-SETTLING = 3.0  # of memory, before it is read: twice at least half a second without a change, and mostly more
-PER_CONNECTION = 0.0003
+START_AND_END = 0.3
+SETTLING = 2.5  # of memory, before it is read: twice at least half a second without a change, and mostly more
+PER_CONNECTION = 0.0001
 PER_MIB = 0.0006
 
 

@@ -68,7 +68,7 @@ def loss_in_words(result: Result, found: list[tuple[str, Comparison]]) -> str:
             others = " and ".join(f"{peer} makes {factor(comparison)}" for peer, comparison in found)
             said = f"{others} the {case.unit} of {case.ours}."
     if result.client_limited(case.ours):
-        said += f" The load client was the limit of {case.ours}, which is at least as fast as measured."
+        said += f" The load client was the limit of {case.ours}, which is at least as good as measured."
     if result.disturbed(case.ours):
         said += f" `{NOISY}` Other processes disturbed every round."
     return f"**{case.title}**: {said}"

@@ -19,6 +19,8 @@ RETRIES = 2  # how often a disturbed run is repeated; the least disturbed one co
 
 @dataclass(frozen=True)
 class Bench(Loads):
+    retries: int = RETRIES
+
     def measure(self, case: Case, peer: Peer, limit: float | None = None) -> Run:
         """One run; repeated when something else on the machine took part of a core from it.
 
@@ -26,7 +28,7 @@ class Bench(Loads):
             limit: the messages a second that this peer can do, of which LATENCY offers it a share.
         """
         best: Run | None = None
-        for _ in range(1 + RETRIES):
+        for _ in range(1 + self.retries):
             try:
                 run = self._once(case, peer, limit)
             except (Broken, psutil.Error) as error:

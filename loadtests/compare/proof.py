@@ -76,7 +76,7 @@ def in_words(record: Record) -> Iterator[str]:
     if limited:
         yield (
             f"The load client *was* the limit, marked `{LIMITED}`, in: {'; '.join(limited)}. These servers are at "
-            "least as fast as their figures; compare their microseconds."
+            "least as good as their figures; compare their microseconds."
         )
     else:
         yield f"No server's figure is marked `{LIMITED}`: the load client was never busy beside a server that was not."

@@ -61,7 +61,11 @@ class Record:
 
 
 def write(record: Record, path: Path) -> None:
-    path.write_text(json.dumps(as_json(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """A line for each case: readable enough, and not a line for every sample."""
+    whole = as_json(record)
+    cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in whole.pop("cases"))
+    head = json.dumps(whole, ensure_ascii=False, indent=1).removesuffix("\n}")
+    path.write_text(f'{head},\n "cases": [\n{cases}\n]}}\n', encoding="utf-8")
 
 
 def read(path: Path) -> Record:

@@ -82,8 +82,13 @@ class Result:
         return bool(runs) and runs[0].disturbed
 
     def client_limited(self, peer: str) -> bool:
-        """Did the load client work all the time and the server not?  Then the server is at least this fast."""
+        """Did the load client work all the time and the server not?  Then the server is at least this good.
+
+        Of a latency it is the limit where its own lateness, which is part of that latency, is most of it.
+        """
         runs = self.counted(peer)
+        if runs and self.case.measure == Measure.LATENCY:
+            return statistics.median(run.late_us for run in runs) > statistics.median(self.values(peer)) / 2
         if not runs or self.case.measure != Measure.RATE or self.case.per_cpu:
             return False
         client = statistics.median(run.client_cpu for run in runs)

@@ -18,7 +18,8 @@ LIMITED = "!"  # beside the load client's share: it was the limit
 NOTES = {
     ALIKE: "no difference shown: the ratios of the rounds lie on both sides of 1, or there was one round only",
     NOISY: f"disturbed in every round, other processes had over {DISTURBED:.0%} of a core: compare µs each instead",
-    LIMITED: "the load client was the limit, not this server, which is at least this fast",
+    LIMITED: "the load client was the limit, not this server, which is at least this good; where messages have a "
+    "schedule: the client was late itself, by more than half of the p99",
 }
 
 
@@ -109,9 +110,7 @@ def remarks(result: Result) -> list[str]:
     said = [f"{mark} {note}" for mark, note in NOTES.items() if mark in marks]
     everything = [run for runs in result.runs.values() for run in runs]
     if disturbed := sum(run.disturbed for run in everything):
-        said.append(
-            f"{disturbed} of {len(everything)} runs were disturbed, also when repeated; they count where no other does"
-        )
+        said.append(f"{disturbed} of {len(everything)} runs were disturbed; they count only where no other does")
     if result.case.measure == Measure.LATENCY:
         said += lateness(result)
     said += dict.fromkeys(f"{peer} FAILED: {run.error}" for peer, run in result.failures)
