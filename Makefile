@@ -5,7 +5,7 @@
 #   make demo SCENARIO=push        another load test of loadtests/
 #   make test                      run the tests (ARGS="-k floors")
 #   make check                     lint, format and types
-#   make bench                     measure against other servers and write docs/benchmarks.md (QUICK=1: three minutes, no page)
+#   make bench                     measure against other servers, for docs/benchmarks.md (QUICK=1: three minutes)
 #   make clean                     remove whatever these made
 
 PYTHON ?= python3

@@ -36,6 +36,7 @@ PEERS = {
         Peer("asyncio streams", "peer_asyncio.py", ("--style", "streams"), module="asyncio"),
         Peer("uvloop", "peer_asyncio.py", ("--loop", "uvloop"), module="uvloop"),
         Peer("uvloop streams", "peer_asyncio.py", ("--loop", "uvloop", "--style", "streams"), module="uvloop"),
+        Peer("uvloop writelines", "peer_asyncio.py", ("--loop", "uvloop", "--writelines"), module="uvloop"),
         Peer("twisted", "peer_twisted.py", module="twisted"),
         Peer("node", "peer_node.js", runtime=Runtime.NODE),
         Peer("bun", "peer_bun.js", runtime=Runtime.BUN),

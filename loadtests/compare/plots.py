@@ -41,6 +41,7 @@ COLOURS = {
     "asyncio streams": "#1f77b4",
     "uvloop": "#d62728",
     "uvloop streams": "#d62728",
+    "uvloop writelines": "#d62728",
     "twisted": "#9467bd",
     "node": "#7f9c1c",
     "bun": "#ff8c1a",
@@ -48,6 +49,7 @@ COLOURS = {
     CEILING: "#777777",
 }
 DASHED = {SESSIONS, "asyncio streams", "uvloop streams", "bun sink"}
+DASHDOTTED = {"uvloop writelines"}
 OTHERS = "#000000"
 NINES = (50, 75, 90, 95, 99, 99.9, 99.99, 100)
 
@@ -113,11 +115,11 @@ def panels(count: int, width: float) -> tuple[Figure, list[Axes]]:
 
 def look(peer: str) -> dict[str, Any]:
     """greensock is thick and on top of all others."""
-    style = "dotted" if peer == CEILING else "dashed" if peer in DASHED else "solid"
+    styles = {CEILING: "dotted", **dict.fromkeys(DASHED, "dashed"), **dict.fromkeys(DASHDOTTED, "dashdot")}
     ours = peer == OURS
     return {
         "color": COLOURS.get(peer, OTHERS),
-        "linestyle": style,
+        "linestyle": styles.get(peer, "solid"),
         "linewidth": 3.2 if ours else 1.4,
         "zorder": 5 if ours else 3,
         "label": peer,

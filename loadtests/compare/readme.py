@@ -20,7 +20,7 @@ END = "<!-- measured: end -->"
 MARKED = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
 
 # The columns: each peer with its other styles, which have figures where the first has none, or besides.
-COLUMNS = (("gevent",), ("uvloop", "uvloop streams"), ("bun", "bun sink"))
+COLUMNS = (("gevent",), ("uvloop", "uvloop writelines", "uvloop streams"), ("bun", "bun sink"))
 CASES = (
     *("echo", "echo-1000", "echo-large", "small", "frames", "lines", "broadcast", "bulk", "bulk-down", "sleep", "log"),
     *("churn", "memory", "latency-60", "slow-reader", "session", "session-lines", "session-memory"),
