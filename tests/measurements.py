@@ -31,7 +31,7 @@ def record(*results: Result, missing: dict[str, str] | None = None) -> Record:
     return Record(
         began="2026-01-02 03:04 UTC",
         took=100.0,
-        settings={"rounds": 3, "seconds": 2.0, "warmup": 0.5, "MiB": 1024},
+        settings={"rounds": 3, "seconds": 2.0, "warmup": 0.5, "retries": 2, "MiB": 1024},
         machine={"cpu": "a processor, 2 cores", "kernel": "Linux 6"},
         versions={"python": "3.11.7 (OpenSSL 3)", "gevent": "26.9.0", "greensock": "0.1.0"},
         missing=missing or {},

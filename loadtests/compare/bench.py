@@ -33,7 +33,7 @@ from recording import Record
 from report import LEGEND, console, warn_missing
 from running import Runner
 
-QUICK = {"rounds": 1, "seconds": 0.8, "warmup": 0.3, "amount": 256}
+QUICK = {"rounds": 1, "seconds": 0.8, "warmup": 0.3, "retries": 0, "amount": 256}
 
 
 def one_of(known: dict[str, Any]) -> Callable[[click.Context, click.Parameter, str | None], list[str] | None]:
@@ -61,6 +61,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, help="Alternating rounds of each case.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, help="Measured in each run.")
 @click.option("--warmup", type=click.FloatRange(min=0.0), default=0.5, help="Seconds before that, not measured.")
+@click.option("--retries", type=click.IntRange(min=0), default=RETRIES, help="Repetitions of a disturbed run.")
 @click.option("--amount", type=click.IntRange(min=4), default=1024, help="MiB of the cases that measure an amount.")
 @click.option(
     "--quick", is_flag=True, help="One short round of some cases of each kind: does it work, not how fast is it."
@@ -78,6 +79,7 @@ def main(
     rounds: int,
     seconds: float,
     warmup: float,
+    retries: int,
     amount: int,
     quick: bool,
     report: Path | None,
@@ -99,12 +101,10 @@ def main(
         report = report or PAGE
     else:
         if quick:
-            rounds, seconds, warmup, amount = QUICK.values()  # type: ignore[assignment]
+            rounds, seconds, warmup, retries, amount = QUICK.values()  # type: ignore[assignment]
         whole = not quick and cases is None and peers is None
         chosen = cases or [case.key for case in CASES.values() if case.quick or not quick]
-        record = measure(
-            chosen, peers or list(PEERS), rounds, Estimate(seconds, warmup, amount), 0 if quick else RETRIES
-        )
+        record = measure(chosen, peers or list(PEERS), rounds, Estimate(seconds, warmup, amount), retries)
         report = report or (PAGE if whole else None)
     if earlier:
         record = record.beside(earlier)
@@ -137,6 +137,7 @@ def measure(cases: list[str], peers: list[str], rounds: int, estimate: Estimate,
         "rounds": rounds,
         "seconds": estimate.seconds,
         "warmup": estimate.warmup,
+        "retries": retries,
         "MiB": estimate.mib,
         "server core": cores.server,
         "load core": cores.load,

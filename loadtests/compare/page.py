@@ -128,7 +128,7 @@ def how_to_repeat(record: Record, readme: str) -> Iterator[list[str]]:
     yield ["    make bench"]
     yield ["or, with these settings and against this measurement:"]
     options = f"--rounds {settings['rounds']} --seconds {settings['seconds']:g} --warmup {settings['warmup']:g}"
-    amount = f"--amount {settings['MiB']}"
+    amount = f"--retries {settings['retries']} --amount {settings['MiB']}"
     yield [f"    cp docs/benchmarks/results.json earlier.json\n    {COMMAND} {options} {amount} --against earlier.json"]
     yield ["This page again, from the figures as they are:"]
     yield [f"    {COMMAND} --from docs/benchmarks/results.json"]

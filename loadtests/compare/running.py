@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -15,6 +16,9 @@ from programs import PROJECT
 from report import console, describe, print_result
 from results import Result, Run
 
+MOST_OF_ESTIMATE = 1.15  # a run that takes longer no longer repeats what was disturbed
+GRACE = 30.0  # seconds
+
 
 @dataclass
 class Runner:
@@ -24,6 +28,8 @@ class Runner:
     estimate: Estimate
     missing: dict[str, str]
     results: list[Result] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    done: float = 0.0  # of the estimate's seconds
     limits: dict[str, float] = field(default_factory=dict)  # messages a second that a peer makes when it must not wait
 
     def run(self) -> list[Result]:
@@ -56,17 +62,24 @@ class Runner:
                 run = self.measure(case, name)
                 run.error = run.error.replace(f"{PROJECT}/", "")  # a page is for others, who have it elsewhere
                 result.runs[name].append(run)
-                progress.advance(task, self.estimate.run(case))
+                self.done += self.estimate.run(case)
+                progress.update(task, completed=self.done)
             latest = ", ".join(f"{name} {describe(result.runs[name][-1])}" for name in peers)
             console.print(f"  round {number + 1}{far(progress)}: {latest}", style="dim", highlight=False, markup=False)
 
     def measure(self, case: Case, name: str) -> Run:
+        bench = replace(self.bench, retries=0) if self.late else self.bench
         if case.measure != Measure.LATENCY:
-            return self.bench.measure(case, PEERS[name])
+            return bench.measure(case, PEERS[name])
         limit = self.limit(name)
         if limit is None:
             return Run(failures=1, error=f"no share of its limit could be offered: {name} failed at {LIMITS}")
-        return self.bench.measure(case, PEERS[name], limit)
+        return bench.measure(case, PEERS[name], limit)
+
+    @property
+    def late(self) -> bool:
+        """On a machine that is never quiet, to repeat every run would take three times as long as was said."""
+        return time.monotonic() - self.began > self.done * MOST_OF_ESTIMATE + GRACE
 
     def limit(self, name: str) -> float | None:
         """From the case that finds it, or from a run of it that is made for that alone."""
