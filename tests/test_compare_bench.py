@@ -1,7 +1,9 @@
 """The run itself: what it plans, how long that takes, and which pages it may write."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 from click.testing import CliRunner, Result
@@ -10,12 +12,15 @@ import bench
 import publishing
 import readme
 import recording
-from cases import Chart, Measure
+from cases import Case, Chart, Measure
 from catalogue import CASES, LIMITS
+from certificate import Certificate
+from cores import Cores
 from estimate import Estimate, in_words
 from measurements import of_every_kind, open_fonts, record, result, run
-from measuring import Bench
-from peers import PEERS
+from measuring import RETRIES, Bench
+from peers import PEERS, Peer
+from results import Run
 from running import Runner
 
 
@@ -137,37 +142,55 @@ def test_cases_are_sound() -> None:
     assert offered <= set(CASES[LIMITS].peers)
 
 
-class Measured(Bench):
-    """Instead of a server and a load client: the figures that a test has for them."""
+@dataclass(frozen=True)
+class Asked:
+    key: str
+    peer: str
+    limit: float | None
+    retries: int
 
-    def measure(self, case: object, peer: object, limit: float | None = None) -> object:  # type: ignore[override]
-        asked.append((case.key, peer.name, limit))  # type: ignore[attr-defined]
+
+asked: list[Asked] = []
+
+
+class Measured(Bench):
+    """Instead of a server and a load client: figures, each greater than the one before."""
+
+    def measure(self, case: Case, peer: Peer, limit: float | None = None) -> Run:
+        asked.append(Asked(case.key, peer.name, limit, self.retries))
         return run(1000.0 + len(asked))
 
 
-asked: list[tuple[str, str, float | None]] = []
+def runner(plan: dict[str, list[str]], rounds: int) -> Runner:
+    asked.clear()
+    measured = Measured(Path(), Cores(0, 1), 1, 1, 1, cast(Certificate, None))
+    return Runner(measured, [(CASES[key], peers) for key, peers in plan.items()], rounds, Estimate(1, 1, 1), {})
 
 
 def test_a_share_is_of_the_peers_own_limit() -> None:
     """Found by the case for it, or by a run for that alone."""
-    asked.clear()
-    fake = Measured.__new__(Measured)
-    plan = [(CASES["echo"], ["greensock", "gevent"]), (CASES["latency-60"], ["greensock", "node"])]
-    runner = Runner(fake, plan, 2, Estimate(1, 1, 1), {})
-    found = runner.run()
+    found = runner({"echo": ["greensock", "gevent"], "latency-60": ["greensock", "node"]}, 2).run()
     assert [len(runs) for one in found for runs in one.runs.values()] == [2, 2, 2, 2]
-    limits = {peer: limit for key, peer, limit in asked if key == "latency-60"}
+    limits = {one.peer: one.limit for one in asked if one.key == "latency-60"}
     assert limits["greensock"] == found[0].median("greensock")
-    assert sum(1 for key, peer, _ in asked if (key, peer) == ("echo", "node")) == 1
     assert limits["node"] is not None
+    assert sum((one.key, one.peer) == ("echo", "node") for one in asked) == 1
 
 
 def test_rounds_begin_with_another_peer_each() -> None:
-    asked.clear()
-    fake = Measured.__new__(Measured)
-    Runner(fake, [(CASES["echo"], ["greensock", "gevent", "bun"])], 3, Estimate(1, 1, 1), {}).run()
-    assert [peer for _, peer, _ in asked] == [
+    runner({"echo": ["greensock", "gevent", "bun"]}, 3).run()
+    assert [one.peer for one in asked] == [
         *("greensock", "gevent", "bun"),
         *("gevent", "bun", "greensock"),
         *("bun", "greensock", "gevent"),
     ]
+
+
+def test_who_is_late_repeats_no_more() -> None:
+    in_time = runner({"echo": ["greensock"]}, 1)
+    in_time.run()
+    assert asked[0].retries == RETRIES
+    late = runner({"echo": ["greensock"]}, 1)
+    late.began -= 1000
+    late.run()
+    assert asked[0].retries == 0

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from peers import OURS, Runtime
-from programs import COMPILER_FLAGS, PROJECT, environment, find
+from programs import COMPILER_FLAGS, PROJECT, environment, find, find_compiler
 
 
 def machine() -> dict[str, str]:
@@ -34,8 +34,15 @@ def machine() -> dict[str, str]:
         "tcp_max_tw_buckets": read(sysctl + "ipv4/tcp_max_tw_buckets"),
         "ip_local_port_range": read(sysctl + "ipv4/ip_local_port_range"),
         "descriptors": str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
-        "flags of load.c": " ".join(COMPILER_FLAGS),
+        "compiler of load.c": f"{compiler()}, {' '.join(COMPILER_FLAGS)}",
     }
+
+
+def compiler() -> str:
+    if program := find_compiler():
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.splitlines()
+        return said[0] if said else program
+    return "none"
 
 
 def versions() -> dict[str, str]:

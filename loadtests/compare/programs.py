@@ -32,12 +32,16 @@ LIBRARIES = ("-lssl", "-lcrypto")
 MEMORY_SETTLES = 5.0  # seconds that a server gets to come to rest before its memory is read
 
 
+def find_compiler() -> str | None:
+    return shutil.which("cc") or shutil.which("gcc")
+
+
 def build_load_client() -> Path:
     """Compile load.c and its parts when one of them is newer than the program made from them."""
     parts = sorted(HERE.glob("*.c"))
     newest = max(file.stat().st_mtime for file in (*parts, *HERE.glob("*.h")))
     if not PROGRAM.exists() or PROGRAM.stat().st_mtime < newest:
-        compiler = shutil.which("cc") or shutil.which("gcc")
+        compiler = find_compiler()
         if compiler is None:
             raise click.ClickException("a C compiler (cc) is needed for the load client")
         BUILD.mkdir(exist_ok=True)
