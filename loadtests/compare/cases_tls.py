@@ -60,7 +60,8 @@ TLS_CASES = (
         "tls-resume",
         "TLS 1.3, the same with each handshake resumed from a ticket",
         "handshakes per second of CPU",
-        PEERS,
+        # Node takes a ticket, but gives no usable one in return: its third connection is not resumed.
+        tuple(peer for peer in PEERS if peer != "node"),
         {},
         tls=True,
         per_cpu=True,
