@@ -371,11 +371,11 @@ class Engine:
             while ready:
                 socket: Any = ready.popleft()
                 flags = socket._flags
-                if socket._own is not owner or (flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)):
+                if socket._own is not owner or (flags and flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)):
                     ready.appendleft(socket)  # not for this runner: turn() finds the one for it
                     break
                 self.current = socket
-                if flags & CONTEXT:
+                if flags and flags & CONTEXT:
                     me.gr_context = socket._context
                 try:
                     socket._serve()
@@ -395,7 +395,8 @@ class Engine:
                         socket._settle()
                     break
                 self.current = None
-                if socket._flags & TO_SETTLE:
+                flags = socket._flags
+                if flags and flags & TO_SETTLE:
                     socket._settle()
                 if getrefcount(me) != baseline or getweakrefcount(me) or attributes or mine is not None:
                     if mine is not None:

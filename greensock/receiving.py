@@ -83,12 +83,13 @@ class Receiving(Handshaking):
     # -- what a runner does --------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        careful = self._flags & CAREFUL
-        if careful:
+        flags = self._flags
+        if flags:  # few sockets have any, and to ask for each would cost a tenth of what Python does for a message
+            careful = flags & CAREFUL
             if careful == SECURE:
                 self._serve_secure()
                 return
-            if self._serve_carefully():
+            if careful and self._serve_carefully():
                 return
         size = self._read_size
         try:

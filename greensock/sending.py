@@ -266,10 +266,11 @@ class Sending(Link):
             queue.size = 0
             queue.first = b""
             flags = self._flags
-            if flags & CLOCKED:
-                self._stamp = monotonic()
-            if flags & FIN_WANTED:
-                self._finish()
+            if flags:
+                if flags & CLOCKED:
+                    self._stamp = monotonic()
+                if flags & FIN_WANTED:
+                    self._finish()
         else:
             self._flushed(sent, queue.advance(sent))
 
