@@ -114,7 +114,7 @@ WORK_CASES = (
         {"bun": 0.8, "uvloop": 1.0},
         load=churn_load(),
         quick=True,
-        why="Socket, state and watchers of each connection are objects of Python, made and unmade for one message.",
+        why="The kernel's share is the same; socket, queue and events of a connection are made and unmade in Python.",
     ),
     *(
         Case(
