@@ -95,4 +95,5 @@ def test_two_measurements_differ_when_their_spreads_do_not_touch() -> None:
 
     assert ratios(1.3, 1.4).moved_from(ratios(1.1, 1.2)) is True
     assert ratios(1.1, 1.4).moved_from(ratios(1.0, 1.2)) is False
+    assert ratios(0.1001, 0.1002).moved_from(ratios(0.0999, 0.1000)) is False  # nobody would see it in "0.10"
     assert ratios(1.5).moved_from(ratios(1.1, 1.2)) is None

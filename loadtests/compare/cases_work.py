@@ -51,7 +51,7 @@ WORK_CASES = (
         server=("--mode", "small"),
         load=echo_load(64, 5),
         quick=True,
-        why="With its sink, as with greensock, the five writes become one send; the rest of it is compiled code.",
+        why="By a sink or writelines, as by greensock, five writes become one send; theirs is made in compiled code.",
     ),
     Case(
         "broadcast",
