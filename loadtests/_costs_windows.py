@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,19 +36,16 @@ class Served:
         self.port = int(self._stdout.readline())
 
     def ask(self, for_what: str = "numbers") -> Counts:
-        self.tell(for_what)
+        self._stdin.write(for_what + "\n")
+        self._stdin.flush()
         counts: Counts = json.loads(self._stdout.readline())
         return counts
-
-    def tell(self, what: str) -> None:
-        self._stdin.write(what + "\n")
-        self._stdin.flush()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Counts]:
         """While the block runs nothing is served: so that counting can begin and end exactly there."""
         yield self.ask("hold")
-        self.tell("go on")
+        self.ask("go on")
 
 
 @contextlib.contextmanager
@@ -181,3 +179,27 @@ def profile(served: Served, connections: int, seconds: float) -> Iterator[str]:
             yield subprocess.run(
                 report, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             ).stdout
+
+
+def instructions(connections: int) -> Counts:
+    """What Python alone does for a message: instructions, and nanoseconds of processor time."""
+    program = [sys.executable, str(HERE / "_costs_turns.py"), str(connections)]
+    few, many = 40, 140
+    counted = [_instructions([*program, str(turns)]) for turns in (few, many)]
+    timed = subprocess.run([*program, "400"], env=environment(), capture_output=True, text=True, check=True)
+    return {"instructions": (counted[1] - counted[0]) / (many - few) / connections, "ns": float(timed.stdout)}
+
+
+def _instructions(program: list[str]) -> int:
+    watch = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+    try:
+        # Without a seed that is given, strings would have other hashes, and dictionaries other collisions, each time.
+        run = subprocess.run(
+            [*watch, *program], env=environment() | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise Broken("valgrind (Debian: valgrind) is missing") from None
+    counted = re.search(r"Collected : (\d+)", run.stderr)
+    if run.returncode or counted is None:
+        raise Broken(f"valgrind: {run.stderr}")
+    return int(counted[1])

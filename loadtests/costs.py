@@ -14,7 +14,11 @@ read in that window:
 - allocations: calls of malloc and of realloc, in a process of its own in which Python takes each object from malloc
   (``PYTHONMALLOC=malloc``). What the interpreter keeps on free lists (floats, tuples, frames) is not seen.
 
-``--profile`` samples the processor instead (perf record, no call graphs). Linux and glibc only.
+Of the kinds, ``bare`` is a loop that does nothing but the two system calls, on gevent's watchers: the limit of Python.
+
+``--profile`` samples the processor instead (perf record, no call graphs). ``--instructions`` counts what Python does
+for a message of handlers while the kernel's part is replaced by nothing (valgrind), and how long that takes. Linux
+and glibc only.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from _costs_windows import SIZE, Counts, allocations, can_use_perf, profile, serving, system_calls, window
+from _costs_windows import SIZE, Counts, allocations, can_use_perf, instructions, profile, serving, system_calls, window
 from cores import Cores
 from programs import Broken, raise_descriptor_limit
 
@@ -72,13 +76,20 @@ def numbers(_context: click.Context, _option: click.Parameter, text: str) -> lis
 
 @click.command()
 @click.option("--connections", default="1,64,1000,10000", show_default=True, callback=numbers)
-@click.option("--kinds", default="handlers,sessions", show_default=True, help="of service")
+@click.option("--kinds", default="handlers,sessions", show_default=True, help="of service: also bare")
 @click.option("--seconds", default=2.0, show_default=True, help="of each window")
 @click.option("--strace", "with_strace", is_flag=True, help="count system calls by strace, also where perf can")
 @click.option("--profile", "profiling", is_flag=True, help="say where the time goes instead (needs perf)")
+@click.option("--instructions", "counting", is_flag=True, help="count those of Python alone instead (needs valgrind)")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="write all numbers there")
 def main(
-    connections: list[int], kinds: str, seconds: float, with_strace: bool, profiling: bool, file: Path | None
+    connections: list[int],
+    kinds: str,
+    seconds: float,
+    with_strace: bool,
+    profiling: bool,
+    counting: bool,
+    file: Path | None,
 ) -> None:
     """What a message costs the process that serves it. How each number is found is told at the top of this file."""
     perf = can_use_perf()
@@ -89,6 +100,11 @@ def main(
     raise_descriptor_limit()
     results: dict[str, dict[int, dict[str, Counts]]] = defaultdict(dict)
     try:
+        if counting:
+            for count in connections:
+                found = instructions(count)
+                print(f"{count:,} connections: {found['instructions']:,.0f} instructions, {found['ns']:,.0f} ns")
+            return
         for kind in kinds.split(","):
             for count in connections:
                 if profiling:
