@@ -12,10 +12,11 @@ from gevent.server import StreamServer
 
 from . import net, tls
 from .address import parse
-from .engine import Engine, SessionGreenlet
+from .engine import Engine
 from .handlers import HandlerTable
 from .log import logger
 from .options import Options
+from .runners import SessionGreenlet
 from .shared import Shared
 from .sock import Socket
 from .wire import Plain

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .config import Config, ConfigError
+from .serve.config import Config, ConfigError
 
 
 def main() -> None:

@@ -9,19 +9,22 @@ from time import monotonic
 from typing import Final
 
 from . import options
-from .link import CLOSED
-from .sending import CLOSING, ENDED, OPEN, Sending
+from .sending import Sending
 from .state import (
     BY_HAND,
     CHOKED,
     CLOCKED,
+    CLOSED,
+    CLOSING,
     DEAD,
     DRAINED,
+    ENDED,
     EOF_READ,
     FIN_SENT,
     FIN_WANTED,
     HANDSHAKING,
     IDLE,
+    OPEN,
     PAUSED,
     STORED,
     CloseReason,
@@ -68,7 +71,7 @@ class Closing(Sending):
         if self._state is CLOSING:
             self._progress = monotonic()
             if self._shared.options.close_timeout is not None:
-                self._engine.watch_clock(self, self._shared.options.close_timeout)
+                self._engine.clocks.watch(self, self._shared.options.close_timeout)
             self._watch()
 
     def _abort(self, reason: CloseReason, error: BaseException | None) -> None:
@@ -117,10 +120,10 @@ class Closing(Sending):
         else:
             self._stamp = monotonic()
             self._flags |= CLOCKED
-            self._engine.watch_clock(self, seconds)
+            self._engine.clocks.watch(self, seconds)
 
     def _check_clocks(self, now: float) -> bool:
-        """Called by the engine's sweep, in the hub. Whether there is a clock left to look at."""
+        """Called in the hub, at the end of a turn. Whether there is a clock left to look at."""
         if self._state is CLOSED:
             return False
         limits = self._shared.options

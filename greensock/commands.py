@@ -8,8 +8,8 @@ from typing import Any, Final
 import click
 
 from . import __version__
-from .config import Config, ConfigError
-from .settings import SETTINGS, Setting
+from .serve.config import Config, ConfigError
+from .serve.settings import SETTINGS, Setting
 
 
 class Command(click.Command):
@@ -93,8 +93,8 @@ def _serve(config: str | None, print_config: bool, **given: Any) -> None:
         return
     if settings["target"] is None:
         raise click.UsageError("Missing argument 'TARGET'. There is none in greensock.toml or GREENSOCK_TARGET either.")
-    from .app import AppError
-    from .service import Service
+    from .serve.app import AppError
+    from .serve.service import Service
 
     try:
         status = Service(settings, click.echo).run()
@@ -148,8 +148,8 @@ Examples:
 
 def _doctor(config: str | None, as_json: bool, **given: Any) -> None:
     settings = _settings(config, given)
-    from .app import App, AppError
     from .doctor import doctor
+    from .serve.app import App, AppError
 
     if settings["target"] is not None:
         try:

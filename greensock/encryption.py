@@ -10,13 +10,13 @@ from gevent.event import AsyncResult
 
 from . import log
 from . import tls as tls_options
-from .link import CLOSED
-from .sending import OPEN
 from .session import Session
 from .state import (
     BY_HAND,
+    CLOSED,
     DEAD,
     EOF_READ,
+    OPEN,
     SECURE,
     SHAKEN,
     UPGRADING,

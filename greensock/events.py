@@ -12,14 +12,15 @@ from gevent import GreenletExit
 from . import log, net
 from .closing import NO_ERROR, Closing
 from .errors import FrameError, IncompleteRead
-from .link import CLOSED
-from .sending import ENDED, OPEN
 from .shared import Shared
 from .state import (
+    CLOSED,
     DRAINED,
+    ENDED,
     GONE,
     HANDSHAKING,
     IDLE,
+    OPEN,
     OPENING,
     OVER,
     PENDING,

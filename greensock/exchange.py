@@ -14,8 +14,8 @@ from typing import Any, Final
 import gevent
 from greenlet import getcurrent
 
-from .engine import switch
 from .errors import FrameError, SocketClosed
+from .hubs import switch
 from .options import deadline_of
 from .sock import Socket
 from .state import CloseReason

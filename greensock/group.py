@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .buffers import Writable, as_bytes
-from .engine import get_ident
 from .errors import SocketClosed, WriteQueueFull
+from .hubs import get_ident
 from .sock import Socket
 from .state import LATE, CloseReason
 

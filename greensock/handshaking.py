@@ -8,9 +8,7 @@ from time import monotonic
 from typing import Any
 
 from .events import Events
-from .link import CLOSED
-from .sending import ENDED, OPEN
-from .state import HANDSHAKING, MORE, OPENING, SECURE, UNREADABLE
+from .state import CLOSED, ENDED, HANDSHAKING, MORE, OPEN, OPENING, SECURE, UNREADABLE
 from .wire import Plain
 
 
@@ -31,7 +29,7 @@ class Handshaking(Events):
         self._progress = monotonic()
         limit = self._shared.options.handshake_timeout
         if limit is not None:
-            self._engine.watch_clock(self, limit)
+            self._engine.clocks.watch(self, limit)
         if not self._shared.tls.server_side:
             try:
                 self._encrypt(self._shared.tls).begin()

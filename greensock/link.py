@@ -1,6 +1,6 @@
 """The ground of a socket: its descriptor, its two watchers, what state it is in, and its end.
 
-What reads, what writes and what calls handlers are layers above: ``sending``, ``closing``, ``sock``.
+What writes, what reads and what calls handlers are layers above, from ``flushing`` to ``sock``.
 """
 
 import weakref
@@ -9,15 +9,21 @@ from errno import EPIPE
 from time import monotonic
 from typing import Any, Final, TypeVar
 
-from .engine import Engine, get_ident
+from .engine import Engine
 from .errors import SocketClosed
+from .hubs import get_ident
 from .shared import Shared
 from .state import (
     CLOCKED,
+    CLOSED,
+    CLOSING,
+    CONNECTING,
     DRAINED,
+    ENDED,
     GONE,
     HANDSHAKING,
     IDLE,
+    OPEN,
     OPENING,
     OVER,
     PENDING,
@@ -29,7 +35,6 @@ from .state import (
     UPGRADING,
     WAITING,
     CloseReason,
-    SocketState,
 )
 from .wire import Plain
 from .writequeue import WriteQueue
@@ -38,8 +43,6 @@ E = TypeVar("E", bound=Exception)
 
 READ: Final = 1  # of libev
 WRITE: Final = 2
-
-CLOSED: Final = SocketState.CLOSED
 
 
 class Link:
@@ -90,7 +93,7 @@ class Link:
         self._counters = shared.counters
         self._table = shared.table
         self._flags = OPENING
-        self._state = SocketState.CONNECTING
+        self._state = CONNECTING
         self._writable = False
         self._queue = WriteQueue(options.high_water_mark, options.low_water_mark)
         self._reader: Any = None
@@ -125,7 +128,7 @@ class Link:
         """From now on there is a connection, *wire*."""
         self._reader = self._engine.loop.io(wire.fileno(), READ)
         self._wire = wire
-        self._state = SocketState.OPEN
+        self._state = OPEN
         self._writable = True
 
     # -- asking the engine ---------------------------------------------------------------------------
@@ -200,7 +203,7 @@ class Link:
 
     def _enter_room(self, group: Any) -> bool:
         """Become a member of *group*, whose members leave by themselves. Not when the end has come."""
-        if self._state not in (SocketState.OPEN, SocketState.ENDED):
+        if self._state not in (OPEN, ENDED):
             return False
         if self._rooms is None:
             self._rooms = set()
@@ -248,8 +251,8 @@ class Link:
             self._shared.sockets.remove(self)
             self._counters.bytes_read += self.bytes_read
             self._counters.bytes_written += self.bytes_written
-        if self._engine.timed:
-            self._engine.unwatch_clock(self)
+        if self._engine.clocks.watched:
+            self._engine.clocks.unwatch(self)
         self._stamp = None
         if self._queue.size or self._waiters:
             self._drop_queue()
@@ -293,7 +296,7 @@ class Link:
             error = SocketClosed(EPIPE, f"the connection is over: {failure}")
             error.__cause__ = failure
         else:
-            what = {SocketState.ENDED: "has ended", SocketState.CLOSING: "is closing"}.get(self._state, "is closed")
+            what = {ENDED: "has ended", CLOSING: "is closing"}.get(self._state, "is closed")
             error = SocketClosed(EPIPE, f"the socket {what}")
         if failure is not None or self.close_reason is not CloseReason.LOCAL:
             error.socket = self

@@ -45,15 +45,15 @@ from locust.user.task import LOCUST_STATE_WAITING
 from . import tls as tls_options
 from .address import Address, parse
 from .framing import Framing, Lines
-from .loadchecks import Checks, add_options
-from .loadclient import SocketClient
-from .loadconnect import Backoff
-from .loadending import tell_at_the_end
-from .loadgenerator import Generator
-from .loadrows import Answer, RequestFailed, fine_bucket, response_times
-from .loadstats import Endpoint
-from .loadtab import add_tab
-from .loadwatch import Watch
+from .load.checks import Checks, add_options
+from .load.client import SocketClient
+from .load.connection import Backoff
+from .load.ending import tell_at_the_end
+from .load.generator import Generator
+from .load.rows import Answer, RequestFailed, fine_bucket, response_times
+from .load.stats import Endpoint
+from .load.tab import add_tab
+from .load.watch import Watch
 from .log import access
 from .options import Options
 from .tls import TLS

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from operator import length_hint
 from typing import Any, Final, Self
 
-from .engine import get_ident
 from .errors import FrameError, FrameTooLarge, IncompleteRead
+from .hubs import get_ident
 from .options import deadline_of
 from .receiving import Frames
 from .state import EOF_READ, FRAMED, UPGRADING, CloseReason

@@ -11,19 +11,21 @@ from typing import Any, Final
 
 from .errors import FrameError
 from .handshaking import Handshaking
-from .link import CLOSED
-from .sending import CLOSING, ENDED, OPEN
 from .shared import Shared
 from .state import (
     BY_HAND,
     CAREFUL,
+    CLOSED,
+    CLOSING,
     DEAD,
+    ENDED,
     EOF_READ,
     FIN_SENT,
     FRAMED,
     HANDSHAKING,
     HELD,
     MORE,
+    OPEN,
     PAUSED,
     PENDING,
     SECURE,

@@ -12,11 +12,9 @@ import gevent
 from greenlet import getcurrent
 
 from .errors import FrameError, IncompleteRead
-from .link import CLOSED
 from .reading import Reading
-from .sending import ENDED, OPEN
 from .shared import Shared
-from .state import BUSY, GONE, IDLE, STOPPING, TOLD_TO_STOP, CloseReason
+from .state import BUSY, CLOSED, ENDED, GONE, IDLE, OPEN, STOPPING, TOLD_TO_STOP, CloseReason
 from .wire import Plain
 
 
@@ -57,7 +55,7 @@ class Session(Reading):
         self._close(CloseReason.STOPPED if self._flags & TOLD_TO_STOP else CloseReason.LOCAL, None)
         self._session_over()
         if self._table.close is not None and self._opened_at:
-            self._engine.be_runner_of(self)
+            self._engine.runners.be_runner_of(self)
 
     def _handle(self) -> None:
         handle = self._table.handle

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .engine import Engine, SessionGreenlet
+from .engine import Engine
 from .handlers import HandlerTable
 from .options import Options
+from .runners import SessionGreenlet
 from .stats import Counters
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import Any, Generic, Self, TypeVar
 from . import net, options
 from .encryption import Encryption
 from .handlers import HandlerTable
-from .link import CLOSED
 from .shared import Shared
-from .state import BY_HAND, OVER, TOLD_TO_STOP, UNREFERENCED, SocketState
+from .state import BY_HAND, CLOSED, OVER, TOLD_TO_STOP, UNREFERENCED, SocketState
 from .stdlib_socket import StdlibSocket, StdlibTLS
 from .wire import Plain
 

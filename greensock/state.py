@@ -22,6 +22,13 @@ class SocketState(Enum):
         return f"<{type(self).__name__}.{self.name}>"
 
 
+CONNECTING: Final = SocketState.CONNECTING
+OPEN: Final = SocketState.OPEN
+ENDED: Final = SocketState.ENDED
+CLOSING: Final = SocketState.CLOSING
+CLOSED: Final = SocketState.CLOSED
+
+
 class CloseReason(StrEnum):
     """Why a connection ended: its first cause."""
 

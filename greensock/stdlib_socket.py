@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from . import raw
 from .encryption import Encryption
-from .engine import get_ident
 from .errors import SocketClosed
-from .link import CLOSED
-from .state import CloseReason
+from .hubs import get_ident
+from .state import CLOSED, CloseReason
 from .stdlib_stream import StdlibStream, closed, failure
 
 

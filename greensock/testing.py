@@ -263,7 +263,7 @@ class Leaks:
         found += [f"descriptor {fd} -> {to}" for fd, to in _descriptors().items() if self._descriptors.get(fd) != to]
         found += [f"greenlet {g!r}" for g in self._live_greenlets() if id(g) not in self._greenlets]
         found += [f"blocked handler of {socket!r}" for socket in engine.blocked]
-        found += [f"clock of {socket!r}" for socket in engine.timed]
+        found += [f"clock of {socket!r}" for socket in engine.clocks.watched]
         extra = self._hub.loop.activecnt - self._watchers
         if extra > 0:
             found.append(f"{extra} active watchers")
@@ -285,7 +285,7 @@ class Leaks:
 
     def _live_greenlets(self) -> list[greenlet]:
         """Those of this thread: gevent's resolver keeps threads with greenlets of their own."""
-        parked = {id(g) for g in self._engine._parked}
+        parked = {id(g) for g in self._engine.runners.parked}
         main = _root(self._hub)
         own = {id(self._hub), id(gevent.getcurrent()), id(main)}
         return [

@@ -12,13 +12,14 @@ from greenlet import getcurrent
 
 from .errors import SocketClosed
 from .inbox import Inbox
-from .link import CLOSED
 from .receiving import Receiving
-from .sending import CLOSING, ENDED
 from .shared import Shared
 from .state import (
     BY_HAND,
     CLOCKED,
+    CLOSED,
+    CLOSING,
+    ENDED,
     EOF_READ,
     FIN_SENT,
     FRAMED,

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from locust import LoadTestShape, events
 from locust.stats import calculate_response_time_percentile
 
-from greensock.loadending import tell_at_the_end
-from greensock.loadrows import OF_CONNECTIONS
+from greensock.load.ending import tell_at_the_end
+from greensock.load.rows import OF_CONNECTIONS
 
 STEPS = 5
 

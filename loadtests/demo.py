@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from _serving import HERE, PATIENCE, positive, serving
-from greensock.loadstats import Endpoint
+from greensock.load.stats import Endpoint
 
 #: What each load test is made for.
 SCENARIOS = {

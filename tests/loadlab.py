@@ -18,7 +18,7 @@ finally:
     del os.environ["LOCUST_SKIP_MONKEY_PATCH"]
 
 from greensock.framing import Lines
-from greensock.loadgenerator import Effort, effort_of
+from greensock.load.generator import Effort, effort_of
 from greensock.locust import Backoff, SocketUser
 from greensock.testing import Serve
 

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 import pytest
 
 import greensock
-from greensock.settings import SETTINGS
+from greensock.serve.settings import SETTINGS
 from program import ROOT, TIMEOUT, Serve, run
 
 COMMANDS = ["serve", "doctor"]

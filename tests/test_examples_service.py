@@ -10,8 +10,8 @@ from pathlib import Path
 import gevent.socket
 import pytest
 
-from greensock.config import Config
-from greensock.settings import SETTINGS
+from greensock.serve.config import Config
+from greensock.serve.settings import SETTINGS
 from program import ROOT, Program
 
 HERE = ROOT / "examples/service"

@@ -25,31 +25,32 @@ FLOORS = {
         *("buffers", "decoders", "framing", "inbox", "sink", "pem"),
     ],
     2: [  # the wire
-        *("wire", "net", "dialing", "engine", "certificates", "contexts", "tls", "secure"),
-        *("patching", "drivers"),
+        *("wire", "net", "dialing", "hubs", "clocks", "served", "runners", "engine"),
+        *("certificates", "contexts", "tls", "sealing", "secure", "patching", "drivers"),
     ],
     3: [  # one connection
-        *("shared", "link", "sending", "closing", "events"),
+        *("shared", "link", "flushing", "sending", "closing", "events"),
         *("handshaking", "receiving", "waiting", "reading", "session", "encryption"),
         *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: [  # around
         *("exchange", "group", "lifecycle", "doctor"),
-        *("legacy_threads", "legacy_listening", "legacy_serving"),
-        *("legacy_socketserver", "legacy_gevent", "legacy"),
-        *("native", "stacks", "settings", "config", "app", "trial", "hot"),
-        *("systemd", "signals", "watchdog", "monitor", "report", "service"),
-        *("loadstats", "loadtalk", "loadreplies", "loadrows", "loadending", "loadgenerator"),
-        *("loadconnect", "loadclient", "loadwatch", "loadtab", "loadchecks"),
+        *("legacy.threads", "legacy.listening", "legacy.serving"),
+        *("legacy.socketserver", "legacy.gevent", "legacy.handlers", "legacy"),
+        *("serve", "serve.native", "serve.stacks", "serve.settings", "serve.config", "serve.app", "serve.trial"),
+        *("serve.hot", "serve.systemd", "serve.signals", "serve.watchdog", "serve.monitor", "serve.report"),
+        "serve.service",
+        *("load", "load.stats", "load.talk", "load.replies", "load.rows", "load.ending", "load.generator"),
+        *("load.connection", "load.client", "load.watch", "load.tab", "load.checks"),
     ],
     6: ["__init__", "testing", "commands", "cli", "__main__", "locust"],  # doors
 }
 
 #: May be named in annotations above their floor: what a handler is given is a socket.
 ONLY_FOR_TYPES = {
-    *(("handlers", "sock"), ("shared", "sock"), ("draining", "sock"), ("contexts", "tls")),
-    *(("loadconnect", "locust"), ("loadclient", "locust")),
+    *(("handlers", "sock"), ("shared", "sock"), ("draining", "sock"), ("contexts", "tls"), ("runners", "engine")),
+    *(("load.connection", "locust"), ("load.client", "locust")),
 }
 
 #: What does I/O, waits, or needs a loop.
@@ -77,7 +78,11 @@ NOT_NEEDED = {
 }
 
 PLACE = {name: (floor, index) for floor, names in FLOORS.items() for index, name in enumerate(names)}
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+FILES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+MODULES = sorted(FILES)
 
 
 @dataclass(frozen=True)
@@ -89,35 +94,37 @@ class Import:
     @property
     def inside(self) -> str | None:
         """The module of greensock that this is, if it is one."""
-        top, _, rest = self.name.partition(".")
+        top, *rest = self.name.split(".")
         if top != "greensock":
             return None
-        module = rest.partition(".")[0]
-        return module if module in MODULES else "__init__"
+        paths = (".".join(rest[:length]) for length in range(len(rest), 0, -1))
+        return next((path for path in paths if path in MODULES), "__init__")
 
 
 def imports_of(module: str) -> list[Import]:
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-    return list(_imports(tree, only_for_types=False))
+    file = FILES[module]
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return list(_imports(tree, ["greensock", *file.relative_to(PACKAGE).parts], only_for_types=False))
 
 
-def _imports(node: ast.AST, only_for_types: bool) -> Iterator[Import]:
+def _imports(node: ast.AST, place: list[str], only_for_types: bool) -> Iterator[Import]:
     match node:
         case ast.If(test=ast.Name("TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
             for statement in node.body:
-                yield from _imports(statement, True)
+                yield from _imports(statement, place, True)
             for statement in node.orelse:
-                yield from _imports(statement, only_for_types)
+                yield from _imports(statement, place, only_for_types)
         case ast.Import():
             for alias in node.names:
                 yield Import(alias.name, node.lineno, only_for_types)
         case ast.ImportFrom():
-            origin = ".".join(filter(None, ["greensock" if node.level else "", node.module]))
+            above = place[: -node.level] if node.level else []
+            origin = ".".join(filter(None, [*above, node.module]))
             for alias in node.names:
                 yield Import(f"{origin}.{alias.name}", node.lineno, only_for_types)
         case _:
             for child in ast.iter_child_nodes(node):
-                yield from _imports(child, only_for_types)
+                yield from _imports(child, place, only_for_types)
 
 
 def test_every_module_has_a_floor() -> None:
@@ -132,29 +139,29 @@ def test_imports_go_down_only(module: str) -> None:
         if target is None or (found.only_for_types and (module, target) in ONLY_FOR_TYPES):
             continue
         assert PLACE[target] < PLACE[module], (
-            f"{module}.py:{found.line}: floor {PLACE[module][0]} imports {target} of floor {PLACE[target][0]}"
+            f"{FILES[module].name}:{found.line}: floor {PLACE[module][0]} imports {target} of floor {PLACE[target][0]}"
         )
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if PLACE.get(name, (9, 0))[0] < 2])
 def test_the_ground_floors_are_pure(module: str) -> None:
     for found in imports_of(module):
-        assert found.name.partition(".")[0] not in IMPURE, f"{module}.py:{found.line} imports {found.name}"
+        assert found.name.partition(".")[0] not in IMPURE, f"{FILES[module].name}:{found.line} imports {found.name}"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_only_the_engine_leans_on_the_insides_of_gevent(module: str) -> None:
+def test_only_hubs_import_the_insides_of_gevent(module: str) -> None:
     for found in imports_of(module):
         top, *rest = found.name.split(".")
         private = top == "gevent" and any(part.startswith("_") for part in rest)
-        assert not private or module == "engine", f"{module}.py:{found.line} imports {found.name}"
+        assert not private or module == "hubs", f"{FILES[module].name}:{found.line} imports {found.name}"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_above_the_wire_says_ssl(module: str) -> None:
     for found in imports_of(module):
         says_ssl = "ssl" in found.name.split(".")
-        assert not says_ssl or PLACE[module][0] <= 2, f"{module}.py:{found.line} imports {found.name}"
+        assert not says_ssl or PLACE[module][0] <= 2, f"{FILES[module].name}:{found.line} imports {found.name}"
 
 
 def test_importing_patches_nothing_starts_nothing_and_stays_small() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import gevent
 
-from greensock.engine import has_hub
-from greensock.legacy_threads import Gate, loop_of_this_thread
+from greensock.hubs import has_hub
+from greensock.legacy.threads import Gate, loop_of_this_thread
 from greensock.testing import wait_until
 
 

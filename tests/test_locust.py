@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from greensock.loadstats import Endpoint
+from greensock.load.stats import Endpoint
 from program import ROOT, TIMEOUT, Program
 
 pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed")
