@@ -179,7 +179,7 @@ def test_a_hello_that_stops(serve: Serve, share: float, ending: str) -> None:
         wait_until(lambda: server.stats().refused == 1)
     assert recorder.events == []
     assert server.stats().handshake_failures == 1
-    assert not Engine.of_this_hub().timed
+    assert not Engine.of_this_hub().clocks.watched
 
 
 def test_a_stall_after_the_hello(serve: Serve) -> None:
