@@ -77,6 +77,9 @@ NOT_NEEDED = {
     *("uvloop", "watchfiles"),
 }
 
+#: A Protocol, and nothing that runs.
+WITHOUT_TESTS = {"served"}
+
 PLACE = {name: (floor, index) for floor, names in FLOORS.items() for index, name in enumerate(names)}
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -130,6 +133,13 @@ def _imports(node: ast.AST, place: list[str], only_for_types: bool) -> Iterator[
 def test_every_module_has_a_floor() -> None:
     homeless = set(MODULES) - set(PLACE)
     assert not homeless, f"say in FLOORS on which floor these modules live: {', '.join(sorted(homeless))}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in WITHOUT_TESTS])
+def test_every_module_has_tests_of_its_name(module: str) -> None:
+    name = module.strip("_").replace(".", "_")
+    tests = Path(__file__).parent
+    assert [*tests.glob(f"test_{name}.py"), *tests.glob(f"test_{name}_*.py")]
 
 
 @pytest.mark.parametrize("module", MODULES)
