@@ -31,7 +31,7 @@ class Clocks:
         self._period = LONGEST
         self._timer: Any = None
 
-    def watch(self, clocked: Clocked, seconds: float) -> None:
+    def watch(self, clocked: Any, seconds: float) -> None:
         """Look at *clocked*, which has a timeout of *seconds*."""
         self.watched.add(clocked)
         period = min(max(seconds / 8, SHORTEST), LONGEST)
@@ -41,7 +41,7 @@ class Clocks:
             self._timer = self._loop.timer(period, period)
             self._timer.start(self._on_timer)
 
-    def unwatch(self, clocked: Clocked) -> None:
+    def unwatch(self, clocked: Any) -> None:
         """Look no more at *clocked*."""
         self.watched.discard(clocked)
         if not self.watched:

@@ -26,6 +26,7 @@ from . import hubs
 from .clocks import Clocks
 from .hubs import get_ident, switch
 from .runners import Runners
+from .served import Served
 from .state import BUSY, BY_HAND, PENDING
 
 #: So many steps of TLS handshakes in one turn: each takes up to a millisecond, which everybody else waits for.
@@ -56,11 +57,11 @@ class Engine:
         self.loop = hub.loop
         self.thread = get_ident()
         self.pid = os.getpid()
-        self.ready: deque[Any] = deque()
+        self.ready: deque[Served] = deque()
         #: puts a socket there: the callback of every read watcher, made once for all of them
         self.on_readable: Callable[[Any], None] = self.ready.append
         #: sockets that other greenlets wrote to since the last turn
-        self.dirty: deque[Any] = deque()
+        self.dirty: deque[Served] = deque()
         #: the socket whose handler runs in this turn and has not blocked
         self.current: Any = None
         #: sockets whose handler has blocked
@@ -81,7 +82,7 @@ class Engine:
         #: what the connections with TLS share: see :mod:`greensock.secure`
         self.tls_buffers: Any = None
         self._handshakes = 0  # steps in this turn
-        self._postponed: deque[Any] = deque()  # sockets whose handshake has to wait for the next one
+        self._postponed: deque[Served] = deque()  # sockets whose handshake has to wait for the next one
         self._awake = False
         # Ours must run before gevent's own prepare watcher, which runs callbacks: one that was made
         # after it would wait for the next event. libev runs the higher priority first.

@@ -34,3 +34,6 @@ class Served(Clocked, Protocol):
 
     def _stray(self, error: BaseException) -> None:
         """*error* was thrown at this connection's own runner while it ran no handler."""
+
+    def _leave_to_parent(self) -> None:
+        """After a fork, in the child: neither read, send nor end what the parent reads, sends and ends."""

@@ -238,7 +238,7 @@ plans = st.lists(
 
 @pytest.mark.parametrize("keyed", [False, True])
 @given(plan=plans)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_nobody_ever_gets_the_reply_of_another(
     plan: list[tuple[float, float | None, float | None, float]], keyed: bool, make: Callable[..., Service]
 ) -> None:

@@ -334,7 +334,7 @@ def test_kills_and_timeouts_from_outside_lose_nothing(pair: Pair) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_deadlines_at_random_lose_nothing(data: st.DataObject, make: Callable[..., Pair]) -> None:
     pair = make()
     sent = bytes(data.draw(st.lists(st.sampled_from(b"ab\n"), min_size=1, max_size=60))) + b"\n"

@@ -166,7 +166,7 @@ CUTS = st.tuples(st.booleans(), st.sampled_from([1, 4, 5, 21, 478, 479, 480, 777
 SIZES = st.lists(st.sampled_from([1, 64, 500, 16384, 40_000]), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=SIZES, cuts=st.lists(CUTS, max_size=40))
 def test_any_cut_of_two_connections_gives_the_same(sizes: list[int], cuts: list[tuple[bool, int]]) -> None:
     """They share their buffers, and parts of records of one come between those of the other."""
@@ -287,7 +287,7 @@ def test_a_full_kernel(pair: Pair, size: int) -> None:
     assert steps > 1 or size < 10_000
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(chunks=st.lists(st.integers(1, 90_000), min_size=1, max_size=30), data=st.data())
 def test_any_way_to_write_gives_the_same(chunks: list[int], data: st.DataObject) -> None:
     pair = Pair(_ENDPOINT, Engine())

@@ -135,7 +135,7 @@ def test_a_session_function() -> None:
 def test_a_handler_class_of_socketserver_becomes_a_session() -> None:
     write("service.py", "import socketserver\nclass Old(socketserver.StreamRequestHandler):\n    def handle(self): ...")
     handle: Any = App("service:Old").load()
-    assert handle.__module__ == "greensock.legacy"
+    assert handle.__module__ == "greensock.legacy.handlers"
 
 
 def test_another_object_of_the_program_is_found_in_the_same_ways() -> None:

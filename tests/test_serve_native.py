@@ -9,7 +9,7 @@ def test_they_are_those_of_the_system_in_a_patched_program(launch: Launch) -> No
         import gevent.monkey
         gevent.monkey.patch_all()
         import os, signal, gevent
-        from greensock import native
+        from greensock.serve import native
 
         reader, writer = os.pipe()
         seen = []

@@ -6,7 +6,7 @@ import gevent
 import gevent.event
 import pytest
 
-from greensock import native
+from greensock.serve import native
 from greensock.serve.report import SOCKETS, report
 from greensock.testing import Dial, Recorder, Serve, wait_until
 

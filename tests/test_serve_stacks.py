@@ -9,7 +9,7 @@ from types import FrameType
 import gevent
 import pytest
 
-from greensock import native, stacks
+from greensock.serve import native, stacks
 
 
 def test_the_outermost_call_comes_first() -> None:

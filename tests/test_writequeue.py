@@ -120,7 +120,7 @@ class AnyOrder(RuleBasedStateMachine):
 def test_a_queue_is_a_string_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writequeue, "GATHER_LIMIT", 16)  # so that short lists of chunks reach it
     monkeypatch.setattr(writequeue, "SMALL", 200)
-    run_state_machine_as_test(AnyOrder, settings=settings(max_examples=150, stateful_step_count=60, deadline=None))
+    run_state_machine_as_test(AnyOrder, settings=settings(max_examples=150, stateful_step_count=60))
 
 
 class Copies:

@@ -5,8 +5,8 @@ Either its handlers are served by :func:`greensock.listen`, with all its options
     greensock.listen("0.0.0.0:8080", request_handler(http.server.SimpleHTTPRequestHandler))
     greensock.listen("0.0.0.0:8080", stream_handle(handle))
 
-or its servers derive from those here, which stand in for the originals: ``gevent``'s, and those of ``socketserver``, with
-``serving`` for their loop, ``listening`` for connections that come when asked for, and ``threads``.
+or its servers derive from those here, which stand in for the originals: ``gevent``'s, and those of ``socketserver``,
+with ``serving`` for their loop, ``listening`` for connections that come when asked for, and ``threads``.
 """
 
 from . import socketserver
