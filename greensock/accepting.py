@@ -168,16 +168,20 @@ class Acceptor(StreamServer):
     def _accepted(self, descriptor: int, address: Any) -> None:
         try:
             wire = self._make_wire(*self._kind, descriptor)
-        except BaseException:
+        except Exception:  # not for a signal: it comes when the wire is made, which closes its descriptor by itself
             os.close(descriptor)
             raise
+        shared, engine = self._shared, self._engine
         try:
             wire.setblocking(False)
-            socket: Socket[Any] = Socket(wire, self._shared, address)
+            socket: Socket[Any] = Socket(wire, shared, address)
         except BaseException:
             wire.close()
             raise
-        self._engine.schedule(socket)
+        shared.alive += 1  # here, and not in a call, where a signal might come between this and the next line
+        shared.referenced += 1
+        engine.ready.append(socket)
+        engine.wake()
 
     def _spawn_session(self, session: Callable[[], None]) -> Any:
         return self._spawn(session)  # as gevent's StreamServer was told to

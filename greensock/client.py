@@ -117,7 +117,10 @@ class Client(Draining):
         self._engine.owners.add(self)
         self._engine.kept.add(self)
         target = (where.host, where.port) if where.scheme in ("tcp", "tls") else where.path
-        return Socket(Plain.__new__(Plain), self._shared, target)
+        socket: Socket[Any] = Socket(Plain.__new__(Plain), self._shared, target)
+        self._shared.alive += 1
+        self._shared.referenced += 1
+        return socket
 
     def opened(self, socket: Socket[Any], wire: Plain, deadline: float | None) -> None:
         """Open *socket*, which *wire* has connected, and have its ``open`` begin, after the handshake if there is TLS.

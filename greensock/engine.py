@@ -83,7 +83,7 @@ class Engine:
         self.tls_buffers: Any = None
         self._handshakes = 0  # steps in this turn
         self._postponed: deque[Served] = deque()  # sockets whose handshake has to wait for the next one
-        self._awake = False
+        self._late_turn: Any = None  # the callback that sees to a turn without an event
         # Ours must run before gevent's own prepare watcher, which runs callbacks: one that was made
         # after it would wait for the next event. libev runs the higher priority first.
         self._prepare = self.loop.prepare(ref=False, priority=self.loop.MAXPRI)
@@ -135,13 +135,8 @@ class Engine:
 
     def wake(self) -> None:
         # Without a callback the loop may sleep on what was just put there, until some other event.
-        if not self.turning and not self._awake:
-            self._awake = True
-            self.loop.run_callback(self._late_turn)
-
-    def _late_turn(self) -> None:
-        self._awake = False
-        self.turn()
+        if not self.turning and (self._late_turn is None or not self._late_turn.pending):
+            self._late_turn = self.loop.run_callback(self.turn)
 
     def call_from_thread(self, function: Callable[[], object]) -> None:
         """Run *function* in a greenlet of this hub; the one method for other threads."""
@@ -163,7 +158,8 @@ class Engine:
         try:
             self._handshakes = 0
             for _ in range(min(HANDSHAKES_PER_TURN, len(self._postponed))):
-                ready.append(self._postponed.popleft())
+                ready.append(self._postponed[0])
+                del self._postponed[0]
             while runners.returned:
                 runners.take_back()
             while True:
@@ -186,7 +182,8 @@ class Engine:
                     if self.current is not None:
                         self._leave_behind(runner)
                 while self.dirty:
-                    self.dirty.popleft()._send_late()
+                    self.dirty[0]._send_late()
+                    del self.dirty[0]
                 if clocks.due:
                     clocks.look()  # only now: every socket that had bytes to read has read them
                 if not ready:
@@ -206,7 +203,11 @@ class Engine:
         finally:
             blocked, self.current = self.current, None
             if blocked is not None:
-                blocked._left()
+                try:
+                    blocked._left()
+                except BaseException:  # of a signal: what it still needs is not lost
+                    self.ready.append(blocked)
+                    raise
 
     def wait(self, socket: Any) -> None:
         """Block the calling greenlet until :meth:`resume` is called for *socket*, whose reader it is.

@@ -24,6 +24,7 @@ from .state import (
     OPENING,
     OVER,
     PENDING,
+    RELEASED,
     SHAKEN,
     STOPPING,
     STRAY,
@@ -142,6 +143,14 @@ class Events(Closing):
             self._never_opened()
             return
         self._counters.closed += 1
+        try:
+            self._tell_close()
+            self._released()
+        except BaseException:  # of a signal
+            self._released()
+            raise
+
+    def _tell_close(self) -> None:
         handler = self._table.close
         if handler is not None:
             try:
@@ -154,11 +163,12 @@ class Events(Closing):
         if log.access.isEnabledFor(logging.INFO):
             counts = monotonic() - self._opened_at, self.bytes_read, self.bytes_written
             self._log(log.connection_finished, self._peer(), *counts, str(self.close_reason))
-        self._released()
 
     def _released(self) -> None:
         """Nothing will ever be called for this socket again."""
-        self._flags = (self._flags | OVER) & ~PENDING
+        if self._flags & RELEASED:
+            return
+        self._flags = (self._flags | OVER | RELEASED) & ~PENDING
         self._own = None
         if self.close_reason is CloseReason.HANDLER_ERROR:
             self._error = None  # the frames in its traceback hold the socket
@@ -178,9 +188,8 @@ class Events(Closing):
             self._engine.interrupt_main(error)
         elif self._is_own_failure(error):
             if isinstance(error, TimeoutError):
-                self._abort(
-                    CloseReason.TIMEOUT, TimeoutError(*error.args)
-                )  # a copy, without frames that hold the socket
+                copy = TimeoutError(*error.args)  # without frames that hold the socket
+                self._abort(CloseReason.TIMEOUT, copy)
             return  # ``close`` will tell
         elif isinstance(error, GreenletExit) and self._state is CLOSED:
             return  # killed by a stop that did not wait any longer

@@ -119,8 +119,6 @@ class Link:
         self.bytes_written = 0
         #: Bytes that were accepted and that the end of the connection kept from being sent.
         self.unsent = 0
-        shared.alive += 1
-        shared.referenced += 1
         if wire.fileno() >= 0:
             self._connected(wire)
 
@@ -216,11 +214,11 @@ class Link:
 
     def _leave_rooms(self) -> None:
         """Groups have no use for what takes no more bytes."""
-        rooms, self._rooms = self._rooms, None
-        for reference in rooms or ():
+        for reference in tuple(self._rooms or ()):
             group = reference()
             if group is not None:
                 group.discard(self)
+        self._rooms = None
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -234,6 +232,14 @@ class Link:
         """Stop the watchers, close the descriptor, and have ``close`` delivered. The one way to the end."""
         if self._state is CLOSED:
             return
+        try:
+            self._take_apart(abort)
+        except BaseException:  # of a signal, which may come anywhere: nobody would come back to finish it
+            self._take_apart(abort)
+            raise
+
+    def _take_apart(self, abort: bool) -> None:
+        """What :meth:`_close_now` does; each step may be done twice."""
         if self._local_address is None:
             self._remember_local_address()
         self._state = CLOSED
@@ -248,9 +254,9 @@ class Link:
         self._leave_rooms()
         self._shared.handshaking.discard(self)
         if self in self._shared.sockets:
-            self._shared.sockets.remove(self)
             self._counters.bytes_read += self.bytes_read
             self._counters.bytes_written += self.bytes_written
+            self._shared.sockets.remove(self)
         if self._engine.clocks.watched:
             self._engine.clocks.unwatch(self)
         self._stamp = None
@@ -314,9 +320,9 @@ class Link:
         """Give up what is queued: it will not be sent."""
         self.unsent += self._queue.clear()
         self._account()
-        waiters, self._waiters = self._waiters, None
-        for _, result in waiters or ():
+        for _, result in self._waiters or ():
             result.set_exception(self._closed_error())
+        self._waiters = None
 
     def _account(self) -> None:
         """Bring the server's count of buffered bytes up to date with this queue."""

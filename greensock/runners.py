@@ -121,45 +121,51 @@ class Runners:
         while True:
             left_behind = False
             owner = None if mine is None else me
-            while ready:
-                socket: Any = ready.popleft()
-                flags = socket._flags
-                if socket._own is not owner or (flags and flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)):
-                    ready.appendleft(socket)  # not for this runner: turn() finds the one for it
-                    break
-                engine.current = socket
-                if flags and flags & CONTEXT:
-                    me.gr_context = socket._context
-                try:
-                    socket._serve()
-                except BaseException as error:
-                    socket._failed("data", error)
-                if me.gr_context is not None:
-                    socket._context = me.gr_context
-                    socket._flags |= CONTEXT
-                    me.gr_context = None
-                if engine.current is not socket:
-                    # Left behind. It takes no more work now: nobody would see a handler of it block.
-                    left_behind = True
-                    socket._running = None
-                    socket._flags &= ~BUSY
-                    engine.blocked.discard(socket)
-                    if socket._flags:
+            try:
+                while ready:
+                    socket: Any = ready[0]
+                    flags = socket._flags
+                    if socket._own is not owner or (
+                        flags and flags & NOT_SERVED and (flags & BUSY or not flags & PENDING)
+                    ):
+                        break  # not for this runner: turn() finds the one for it
+                    ready.popleft()
+                    engine.current = socket
+                    if flags and flags & CONTEXT:
+                        me.gr_context = socket._context
+                    try:
+                        socket._serve()
+                    except BaseException as error:
+                        socket._failed("data", error)
+                    if me.gr_context is not None:
+                        socket._context = me.gr_context
+                        socket._flags |= CONTEXT
+                        me.gr_context = None
+                    if engine.current is not socket:
+                        # Left behind. It takes no more work now: nobody would see a handler of it block.
+                        left_behind = True
+                        socket._running = None
+                        socket._flags &= ~BUSY
+                        engine.blocked.discard(socket)
+                        if socket._flags:
+                            socket._settle()
+                        break
+                    engine.current = None
+                    flags = socket._flags
+                    if flags and flags & TO_SETTLE:
                         socket._settle()
-                    break
-                engine.current = None
-                flags = socket._flags
-                if flags and flags & TO_SETTLE:
-                    socket._settle()
-                if getrefcount(me) != baseline or getweakrefcount(me) or attributes or mine is not None:
-                    if mine is not None:
-                        if mine._own is not me:
-                            return  # its connection has closed
-                    elif not socket._flags & OVER:
-                        references = getrefcount(me) - baseline  # before me is an argument, which is one more
-                        if _has_traces(me, references):
-                            socket._own = owner = me
-                            mine = socket
+                    if getrefcount(me) != baseline or getweakrefcount(me) or attributes or mine is not None:
+                        if mine is not None:
+                            if mine._own is not me:
+                                return  # its connection has closed
+                        elif not socket._flags & OVER:
+                            references = getrefcount(me) - baseline  # before me is an argument, which is one more
+                            if _has_traces(me, references):
+                                socket._own = owner = me
+                                mine = socket
+            except BaseException:  # of a signal, which may come anywhere: what its socket still needs is not lost
+                ready.append(socket)
+                raise
             if mine is not None:
                 if mine._own is not me:
                     return

@@ -44,16 +44,23 @@ class Session(Reading):
         if self._state is CLOSED:
             self._never_ran(self._running)
             return
-        if hasattr(self._running, "unlink"):
-            self._running.unlink(self._never_ran)
-        self._emit("open")
-        if self._flags & STOPPING:
-            self._go_beside()
-        if not self._flags & GONE:
-            self._handle()
-        self._end_beside()
-        self._close(CloseReason.STOPPED if self._flags & TOLD_TO_STOP else CloseReason.LOCAL, None)
-        self._session_over()
+        try:
+            if hasattr(self._running, "unlink"):
+                self._running.unlink(self._never_ran)
+            self._emit("open")
+            if self._flags & STOPPING:
+                self._go_beside()
+            if not self._flags & GONE:
+                self._handle()
+            self._end_beside()
+            self._close(CloseReason.STOPPED if self._flags & TOLD_TO_STOP else CloseReason.LOCAL, None)
+        except BaseException as error:  # of a signal, between what handlers do
+            self._failed("handle", error)
+        try:
+            self._session_over()
+        except BaseException:  # likewise; nobody would come back to finish it
+            self._session_over()
+            raise
         if self._table.close is not None and self._opened_at:
             self._engine.runners.be_runner_of(self)
 
