@@ -5,7 +5,7 @@ import gc
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["greensock.testing", "program", "foreign"]
+pytest_plugins = ["greensock.testing", "connections", "program", "foreign"]
 
 # How long an example takes says something about the machine, and nothing about greensock.
 settings.register_profile("greensock", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,12 +1,8 @@
 """The ground of a socket: resets and who learns of them when, its watchers, its thread, and that it goes."""
 
-import fcntl
 import gc
-import struct
-import termios
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -14,7 +10,17 @@ import pytest
 from gevent.event import Event
 
 import greensock
-from connections import AnySocket, attempt, fill_kernel, narrow_listener, stream, turns, wait_for_kernel
+from connections import (
+    AnySocket,
+    attempt,
+    few_turns,
+    fill_kernel,
+    narrow_listener,
+    reset_after,
+    stream,
+    turns,
+    wait_for_kernel,
+)
 from greensock import CloseReason, SocketClosed
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from greensock.wire import SMALL_READ
@@ -29,18 +35,6 @@ def pair(serve: Serve, dial: Dial) -> Pair:
     peer = dial(serve(recorder.handlers))
     (socket,) = recorder.wait_for("open")
     return socket, peer, recorder
-
-
-def reset_after(peer: Peer, data: bytes) -> None:
-    """Have *data* arrive, and then a reset: one that comes earlier would throw away what is still to be sent."""
-
-    def unacknowledged() -> int:
-        waiting: int = struct.unpack("i", fcntl.ioctl(peer.socket.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
-        return waiting
-
-    peer.send(data)
-    wait_until(lambda: unacknowledged() == 0)
-    peer.reset()
 
 
 # -- resets ----------------------------------------------------------------------------------------------------
@@ -260,16 +254,6 @@ def test_one_that_pauses_at_the_last_bytes_before_a_reset_learns_of_it(serve: Se
 
 
 # -- watchers ------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def few_turns() -> Iterator[None]:
-    """The loop sleeps, apart from what the test itself does: it does not spin on something that is always ready."""
-    loop = gevent.get_hub().loop
-    before = loop.iteration
-    yield
-    gevent.sleep(0.1)
-    assert loop.iteration - before < 50
 
 
 def test_a_peer_that_sends_while_a_handler_blocks_costs_no_turns(serve: Serve, dial: Dial) -> None:

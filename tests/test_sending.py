@@ -1,4 +1,4 @@
-"""Writing: what ``write`` takes and answers, ``writelines``, ``flush``, ``sendall`` and ``end``."""
+"""Writing: what ``write`` takes and answers, ``writelines``, ``sendall`` and ``end``."""
 
 import ctypes
 from array import array
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gevent.event import Event
 
-from connections import AnySocket, fill_kernel, stream, turns
+from connections import AnySocket, open_full, stream, turns
 from greensock import SocketClosed, SocketState
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 
@@ -35,22 +34,8 @@ def pair(serve: Serve, dial: Dial) -> Pair:
 
 @pytest.fixture
 def full(serve: Serve, dial: Dial, tmp_path: Path) -> Pair:
-    """The same, of a peer that does not read and with a full kernel: what is written stays queued.
-
-    Over a unix socket, whose capacity does not change as long as nobody reads.
-    """
-    recorder = Recorder()
-    server = serve(
-        recorder.handlers,
-        f"unix:{tmp_path}/s",
-        high_water_mark=2_000_000,
-        low_water_mark=500_000,
-        max_buffered=5_000_000,
-    )
-    peer = dial(server)
-    (socket,) = recorder.wait_for("open")
-    fill_kernel(socket)
-    return socket, peer, recorder
+    """The same, of a peer that does not read and with a full kernel: what is written stays queued."""
+    return open_full(serve, dial, tmp_path, high_water_mark=2_000_000, low_water_mark=500_000)
 
 
 # -- what can be written ---------------------------------------------------------------------------------
@@ -180,60 +165,6 @@ def test_write_answers_after_it_has_sent(way: str, serve: Serve, dial: Dial) -> 
     wait_until(lambda: answers == [True, 0])
 
 
-def test_each_false_is_followed_by_one_drain_at_the_low_water_mark(full: Pair) -> None:
-    socket, peer, recorder = full
-    for crossing in (1, 2):
-        assert not socket.write(bytes(3_000_000 - socket.buffered))
-        assert not socket.write(b"and more")
-        turns()
-        assert recorder.events.count("drain") == crossing - 1
-        while "drain" not in recorder.events[crossing:]:
-            peer.read(65_536)
-            turns()
-            drained = recorder.events.count("drain") == crossing
-            assert drained == (socket.buffered <= 500_000)
-        while socket.buffered > 400_000:
-            peer.read(65_536)
-            turns()
-        assert recorder.events == ["open"] + ["drain"] * crossing
-
-
-def test_no_drain_without_a_false(full: Pair) -> None:
-    socket, peer, recorder = full
-    assert socket.write(bytes(2_000_000 - socket.buffered))
-    peer.read_exactly(socket.bytes_written + socket.buffered)
-    turns()
-    assert recorder.events == ["open"]
-
-
-def test_a_false_that_no_drain_can_follow_is_followed_by_close(full: Pair) -> None:
-    socket, peer, recorder = full
-    assert not socket.write(bytes(2_000_000))
-    peer.reset()
-    recorder.wait_for("close")
-    turns()
-    assert recorder.events == ["open", "close"]
-
-
-def test_drain_waits_for_the_handler_that_runs(serve: Serve, dial: Dial, tmp_path: Path) -> None:
-    go_on = Event()
-
-    def answer(socket: AnySocket, data: bytes) -> None:
-        assert not socket.write(bytes(1_000_000))
-        go_on.wait()
-        recorder.log.append(("data is done", socket))
-
-    recorder = Recorder(data=answer)
-    peer = dial(serve(recorder.handlers, f"unix:{tmp_path}/s"))
-    peer.send(b"?")
-    peer.read_exactly(1_000_000)
-    turns()
-    assert recorder.events == ["open", "data"]
-    go_on.set()
-    recorder.wait_for("drain")
-    assert recorder.events == ["open", "data", "data is done", "drain"]
-
-
 # -- writelines ------------------------------------------------------------------------------------------
 
 
@@ -287,25 +218,6 @@ def test_writelines_queues_all_parts_or_none(full: Pair) -> None:
 
 
 # -- totals ----------------------------------------------------------------------------------------------
-
-
-def test_what_was_accepted_is_written_or_buffered_or_unsent(full: Pair) -> None:
-    socket, peer, recorder = full
-    accepted = 1_000_000
-    assert socket.bytes_written + socket.buffered == accepted
-    assert socket.unsent == 0
-    socket.write(b"12345")
-    assert socket.bytes_written + socket.buffered == accepted + 5
-    peer.read_exactly(500_000)
-    turns()
-    assert socket.bytes_written + socket.buffered == accepted + 5
-    assert socket.buffered
-    socket.terminate()
-    assert socket.buffered == 0
-    assert socket.unsent > 0
-    assert socket.bytes_written + socket.unsent == accepted + 5
-    recorder.wait_for("close")
-    assert socket.bytes_written + socket.unsent == accepted + 5
 
 
 def test_bytes_read_counts_what_arrived(pair: Pair) -> None:

@@ -1,13 +1,12 @@
 """Peers that do not read, or slowly: memory stays bounded, fast loops wait, broadcasts go on, nothing is lost."""
 
 from pathlib import Path
-from time import monotonic
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from connections import AnySocket, attempt, fill_kernel, narrow_listener, stream, turns, wait_until_steady
+from connections import AnySocket, attempt, fill_kernel, open_narrow, stream, turns, wait_until_steady
 from greensock import CloseReason, SlowConsumer, SocketClosed, WriteQueueFull
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 
@@ -15,13 +14,6 @@ KIB = 1024
 MIB = 1024 * 1024
 
 Pair = tuple[AnySocket, Peer, Recorder]
-
-
-def open_narrow(serve: Serve, dial: Dial, recorder: Recorder, **options: object) -> tuple[AnySocket, Peer]:
-    """A connection of which the kernel holds little."""
-    peer = dial(serve(recorder.handlers, narrow_listener(), **options), receive_buffer=4096)
-    (socket,) = recorder.wait_for("open")
-    return socket, peer
 
 
 # -- the socket's own queue stops its reading --------------------------------------------------------------
@@ -340,98 +332,3 @@ def test_the_handler_of_another_socket_writes_from_elsewhere(serve: Serve, dial:
     assert socket is victim
     assert isinstance(error, SlowConsumer)
     assert victims_peer.is_reset()
-
-
-# -- write_timeout -------------------------------------------------------------------------------------------
-
-
-def test_write_timeout_ends_a_connection_that_takes_nothing(serve: Serve, dial: Dial) -> None:
-    recorder = Recorder()
-    socket, peer = open_narrow(serve, dial, recorder, write_timeout=0.3)
-    socket.write(stream(1_000_000))
-    left = wait_until_steady(socket)
-    began = monotonic()
-    _, error = recorder.wait_for("close")
-    assert monotonic() - began < 1.3
-    assert isinstance(error, TimeoutError)
-    assert str(left) in str(error)
-    assert recorder.events == ["open", "close"], "no `timeout`"
-    assert socket.close_reason is CloseReason.TIMEOUT
-    assert socket.unsent == left
-    assert socket.server.stats().timeouts == 1
-    assert peer.is_reset()
-
-
-def test_write_timeout_is_never_early(serve: Serve, dial: Dial, tmp_path: Path) -> None:
-    recorder = Recorder()
-    server = serve(recorder.handlers, f"unix:{tmp_path}/s", write_timeout=0.3)
-    dial(server)
-    (socket,) = recorder.wait_for("open")
-    gevent.sleep(0.2)  # time in which nothing was queued does not count
-    began = monotonic()
-    socket.write(bytes(1_000_000))
-    recorder.wait_for("close")
-    assert 0.3 <= monotonic() - began < 1.3
-
-
-def test_write_timeout_wakes_whoever_waits(serve: Serve, dial: Dial) -> None:
-    recorder = Recorder()
-    socket, _ = open_narrow(serve, dial, recorder, write_timeout=0.2)
-    socket.write(bytes(1_000_000))
-    error = attempt(socket.flush)
-    assert isinstance(error, SocketClosed)
-    assert isinstance(error.__cause__, TimeoutError)
-
-
-def test_a_slow_peer_is_no_reason_for_the_write_timeout(serve: Serve, dial: Dial, tmp_path: Path) -> None:
-    recorder = Recorder()
-    server = serve(recorder.handlers, f"unix:{tmp_path}/s", write_timeout=0.4)
-    peer = dial(server)
-    (socket,) = recorder.wait_for("open")
-    socket.write(stream(2_000_000))
-    received = []
-    began = monotonic()
-    while socket.buffered:
-        received.append(peer.read_exactly(200_000))
-        gevent.sleep(0.1)
-    assert monotonic() - began > 0.6
-    socket.end()
-    assert b"".join(received) + peer.read_to_end() == stream(2_000_000)
-
-
-@pytest.mark.parametrize("hold", ["one cork", "many corks"])
-def test_a_cork_stops_the_clock_of_the_write_timeout(hold: str, serve: Serve, dial: Dial, tmp_path: Path) -> None:
-    recorder = Recorder()
-    dial(serve(recorder.handlers, f"unix:{tmp_path}/s", write_timeout=0.3))
-    (socket,) = recorder.wait_for("open")
-    socket.write(bytes(1_000_000))
-    began = monotonic()
-    for _ in range(1 if hold == "one cork" else 10):
-        with socket.cork():
-            gevent.sleep(0.5 if hold == "one cork" else 0.05)
-    assert not socket.closed
-    recorder.wait_for("close")
-    assert 0.8 <= monotonic() - began < 2
-
-
-def test_short_corks_do_not_start_the_clock_of_the_write_timeout_anew(serve: Serve, dial: Dial, tmp_path: Path) -> None:
-    recorder = Recorder()
-    dial(serve(recorder.handlers, f"unix:{tmp_path}/s", write_timeout=0.3))
-    (socket,) = recorder.wait_for("open")
-    socket.write(bytes(1_000_000))
-    began = monotonic()
-    while not socket.closed and monotonic() - began < 3:
-        with socket.cork():
-            pass
-        gevent.sleep(0.02)
-    assert monotonic() - began < 1.3
-
-
-def test_without_a_write_timeout_a_stalled_peer_is_waited_for(serve: Serve, dial: Dial) -> None:
-    recorder = Recorder()
-    socket, peer = open_narrow(serve, dial, recorder, write_timeout=None)
-    socket.write(stream(1_000_000))
-    with pytest.raises(TimeoutError):
-        socket.flush(timeout=0.7)
-    assert peer.read_exactly(1_000_000) == stream(1_000_000)
-    assert recorder.events == ["open", "drain"]

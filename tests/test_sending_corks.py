@@ -5,36 +5,16 @@ System calls are counted where they are made: on the wire.
 
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
 
-from connections import AnySocket, attempt, fill_kernel, stream, turns
+from connections import AnySocket, Sends, attempt, fill_kernel, stream, turns
 from greensock import SocketClosed
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
-from greensock.wire import Plain
-
-Sends = list[int]
-
-
-@pytest.fixture
-def sends(monkeypatch: pytest.MonkeyPatch) -> Sends:
-    """What each system call of all connections has sent from now on, in bytes."""
-    sizes: Sends = []
-
-    def counted(send: Callable[[Plain, Any], int]) -> Callable[[Plain, Any], int]:
-        def count(wire: Plain, data: Any) -> int:
-            sent = send(wire, data)
-            sizes.append(sent)
-            return sent
-
-        return count
-
-    for name in ("write", "write_many"):
-        monkeypatch.setattr(Plain, name, counted(getattr(Plain, name)))
-    return sizes
 
 
 @pytest.fixture
@@ -352,3 +332,34 @@ def test_a_cork_leaves_alone_what_the_kernel_could_not_take_before(serve: Serve,
     socket.end()
     wait_until(lambda: socket.buffered == 0)
     assert peer.read_to_end() == stream(10, 1_000_000)
+
+
+# -- and the clock of the write timeout ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hold", ["one cork", "many corks"])
+def test_a_cork_stops_the_clock_of_the_write_timeout(hold: str, serve: Serve, dial: Dial, tmp_path: Path) -> None:
+    recorder = Recorder()
+    dial(serve(recorder.handlers, f"unix:{tmp_path}/s", write_timeout=0.3))
+    (socket,) = recorder.wait_for("open")
+    socket.write(bytes(1_000_000))
+    began = monotonic()
+    for _ in range(1 if hold == "one cork" else 10):
+        with socket.cork():
+            gevent.sleep(0.5 if hold == "one cork" else 0.05)
+    assert not socket.closed
+    recorder.wait_for("close")
+    assert 0.8 <= monotonic() - began < 2
+
+
+def test_short_corks_do_not_start_the_clock_of_the_write_timeout_anew(serve: Serve, dial: Dial, tmp_path: Path) -> None:
+    recorder = Recorder()
+    dial(serve(recorder.handlers, f"unix:{tmp_path}/s", write_timeout=0.3))
+    (socket,) = recorder.wait_for("open")
+    socket.write(bytes(1_000_000))
+    began = monotonic()
+    while not socket.closed and monotonic() - began < 3:
+        with socket.cork():
+            pass
+        gevent.sleep(0.02)
+    assert monotonic() - began < 1.3

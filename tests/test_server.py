@@ -1,7 +1,7 @@
 """What ``listen`` takes and refuses, and what there is to know about the server that it returns.
 
-Accepting under stress is in ``test_accepting``, the end in ``test_server_stop``, what a server counts and the
-exchange of its handlers in ``test_stats`` and ``test_server_reload``.
+Accepting under stress is in ``test_accepting``, the end in ``test_server_stop``, and in ``test_draining`` that of its
+connections. What a server counts is in ``test_stats``, the exchange of its handlers in ``test_server_reload``.
 """
 
 import _socket

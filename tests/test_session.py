@@ -20,8 +20,8 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 import greensock
-from connections import AnySocket, attempt, narrow_listener, stream, turns, wait_until_steady
-from greensock import CloseReason, FrameTooLarge, IncompleteRead, SocketClosed, SocketState, log
+from connections import AnySocket, attempt, leave, narrow_listener, stream, turns
+from greensock import CloseReason, FrameTooLarge, IncompleteRead, SocketClosed, log
 from greensock.framing import LengthPrefixed, Lines
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from program import Launch
@@ -595,67 +595,6 @@ def test_a_failure_of_another_socket_is_its_own_fault(serve: Serve, dial: Dial) 
 # -- draining --------------------------------------------------------------------------------------------
 
 
-def test_draining_ends_the_input_after_the_whole_messages(serve: Serve, dial: Dial) -> None:
-    gate = Event()
-
-    def handle(socket: AnySocket) -> None:
-        for line in socket.lines():
-            socket.write(line.upper() + b"\n")
-            gate.wait()
-        socket.write("bye\n")
-
-    recorder = Recorder(handle=handle)
-    server = serve(recorder.handlers)
-    peer = dial(server)
-    peer.send(b"one\ntwo\nthr")
-    recorder.wait_for("handle")
-    turns()
-    peer.send(b"ee\nfour\nfi")  # which the kernel has: nobody reads
-    turns()
-    server.stop(close_active=True)
-    gate.set()
-    assert peer.read_to_end() == b"ONE\nTWO\nTHREE\nFOUR\nbye\n"
-    peer.close()
-    socket, error = recorder.wait_for("close")
-    assert error is None and socket.close_reason is CloseReason.STOPPED
-    assert recorder.events == ["open", "handle", "stopping", "close"]
-
-
-@pytest.mark.parametrize(
-    ("read", "half", "answer"),
-    [
-        (lambda socket: socket.recv(), b"", b""),
-        (lambda socket: list(socket), b"", []),
-        (lambda socket: list(socket.lines()), b"half", []),
-        (lambda socket: list(socket.messages()), b"half", []),
-        (lambda socket: socket.read_message(), b"half", EOFError),
-        (lambda socket: socket.read_exactly(5), b"half", IncompleteRead),
-        (lambda socket: socket.read_until(b"\n"), b"half", IncompleteRead),
-    ],
-)
-def test_reads_that_wait_answer_as_at_a_clean_end(
-    read: Callable[[AnySocket], Any], half: bytes, answer: Any, serve: Serve, dial: Dial
-) -> None:
-    answers: list[Any] = []
-
-    def handle(socket: AnySocket) -> None:
-        try:
-            answers.append(read(socket))
-        except EOFError as error:
-            answers.append(type(error))
-            assert getattr(error, "partial", b"") == b""
-
-    server = serve(handle, framing=Lines())
-    peer = dial(server)
-    wait_until(lambda: server.connections)
-    if half:
-        peer.send(half)
-        wait_until(lambda: server.stats().bytes_read)
-    server.stop(close_active=True)
-    assert peer.read_to_end() == b""
-    assert answers == [answer]
-
-
 def test_one_that_waits_and_one_that_is_told_when_it_opens(serve: Serve, dial: Dial) -> None:
     recorder = Recorder(handle=shout, stopping=lambda socket: socket.write("goodbye"))
     server = serve(recorder.handlers)
@@ -688,19 +627,6 @@ def test_a_goodbye_that_takes_its_time_is_waited_for(serve: Serve, dial: Dial) -
     assert recorder.events == ["open", "handle", "stopping", "close"]
 
 
-def test_a_peer_that_goes_on_sending_does_not_hold_up_a_drain(serve: Serve) -> None:
-    recorder = Recorder(handle=lambda socket: [len(chunk) for chunk in socket])
-    server = serve(recorder.handlers)
-    with Peer(server.address) as peer:
-        flooding = gevent.spawn(lambda: attempt(peer.send, bytes(1 << 30)))
-        wait_until(lambda: server.stats().bytes_read > 1_000_000)
-        with gevent.Timeout(PATIENCE):
-            server.stop(close_active=True)
-            wait_until(lambda: all(socket.state is not SocketState.OPEN for socket in server.sockets))
-        server.stop(0)
-        flooding.kill()
-
-
 @pytest.mark.parametrize("close_active", [False, True])
 @pytest.mark.parametrize("handle", [shout, forever])
 def test_one_that_still_runs_at_the_deadline_is_killed(
@@ -717,12 +643,6 @@ def test_one_that_still_runs_at_the_deadline_is_killed(
         socket, error = recorder.wait_for("close")
         assert error is None and socket.close_reason is CloseReason.STOPPED
     assert not [record for record in lines() if record.levelno > logging.DEBUG]
-
-
-def leave(peer: Peer) -> None:
-    """Be a peer that goes when it has read all."""
-    with peer:
-        peer.read_to_end()
 
 
 @pytest.mark.parametrize("where", ["handle", "stopping"])
@@ -820,16 +740,6 @@ def test_its_handler_may_keep_it(way: str, serve: Serve, dial: Dial) -> None:
     recorder.wait_for("close")
 
 
-def test_it_stands_still_while_it_does_something_else(serve: Serve, dial: Dial) -> None:
-    def handle(socket: AnySocket) -> None:
-        gevent.sleep(0.3)
-        socket.write("done")
-
-    recorder = Recorder(handle=handle)
-    assert dial(serve(recorder.handlers, idle_timeout=0.05)).read_to_end() == b"done"
-    assert "timeout" not in recorder.events
-
-
 # -- others ----------------------------------------------------------------------------------------------
 
 
@@ -923,44 +833,6 @@ def test_others_that_write_to_it_do_not_wait(serve: Serve, dial: Dial) -> None:
     assert recorder.events == ["open", "handle", "close"]
 
 
-@pytest.fixture
-def unread(serve: Serve) -> tuple[AnySocket, AnySocket]:
-    """A client without handlers whose peer does not read for now, and that peer."""
-    accepted: list[AnySocket] = []
-    server = serve({"open": accepted.append})
-    client = greensock.connect(server.address, max_buffered=100_000)
-    client._wire.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 4096)  # else it takes 100,000 bytes at any time
-    wait_until(lambda: accepted)
-    accepted[0].pause()
-    return client, accepted[0]
-
-
-def write_much(socket: AnySocket) -> None:
-    for _ in range(1000):
-        socket.write(bytes(10_000))
-
-
-def test_a_client_without_handlers_waits_too(unread: tuple[AnySocket, AnySocket]) -> None:
-    client, peer = unread
-    writing = gevent.spawn(write_much, client)
-    assert 100_000 < wait_until_steady(client) <= 110_000
-    assert not writing.ready()
-    peer.resume()
-    writing.get(timeout=PATIENCE)
-    client.terminate()
-
-
-def test_but_not_who_broadcasts_to_it(unread: tuple[AnySocket, AnySocket]) -> None:
-    client, _ = unread
-    raised: list[BaseException | None] = []
-    writing = gevent.spawn(lambda: raised.append(attempt(write_much, client)))
-    assert wait_until_steady(client) > 100_000
-    assert greensock.Group([client]).write("x") == 0
-    assert client.close_reason is CloseReason.SLOW_CONSUMER
-    writing.get(timeout=PATIENCE)
-    assert isinstance(raised[0], SocketClosed)
-
-
 def test_the_child_of_a_fork_leaves_it_to_the_parent(serve: Serve, dial: Dial) -> None:
     server = serve(shout)
     peers = [dial(server) for _ in range(3)]
@@ -977,37 +849,6 @@ def test_the_child_of_a_fork_leaves_it_to_the_parent(serve: Serve, dial: Dial) -
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     for peer in peers:
         assert peer.exchange(b"y\n") == b"Y\n"
-
-
-def test_a_session_that_forks_ends_quietly_in_the_child(launch: Launch) -> None:
-    program = launch(
-        """
-        import os, sys, gevent, greensock
-        from greensock.testing import Peer
-
-        def handle(socket):
-            for line in socket.lines():
-                if line == b"fork":
-                    child = os.fork()
-                    if child == 0:
-                        try:
-                            socket.recv()
-                        except greensock.SocketClosed:
-                            os._exit(7)
-                        os._exit(1)
-                    socket.write(b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-                else:
-                    socket.write(line + b"\\n")
-
-        server = greensock.listen(("127.0.0.1", 0), handle)
-        one, other = Peer(server.address), Peer(server.address)
-        print(one.exchange(b"x\\n"), other.exchange(b"y\\n"))
-        one.send(b"fork\\n")
-        print(one.read_exactly(2), one.exchange(b"x\\n"), other.exchange(b"y\\n"))
-        server.stop(0)
-        """
-    )
-    assert program.finish() == (0, "b'x\\n' b'y\\n'\nb'7\\n' b'x\\n' b'y\\n'\n", "")
 
 
 def test_many_that_end_in_all_ways(serve: Serve) -> None:

@@ -1,6 +1,6 @@
 """What a socket is and tells: its members, from ``data`` to ``repr``, and who handles its events.
 
-Its events are in ``test_sock_events``, handlers that raise in ``test_sock_errors``; writing and closing have their own.
+Its events are in ``test_events``, handlers that raise in ``test_events_errors``; writing and closing have their own.
 """
 
 import re

@@ -1,11 +1,16 @@
 """A peer that speaks TLS, for better or worse, and what it takes to be its server."""
 
+import socket as sockets
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import authority
+from greensock.secure import Buffers, Secure, secured
 from greensock.testing import Peer
+from greensock.wire import READ_SIZE, Plain
 
 #: What the certificates of these tests are for, unless they say otherwise.
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -156,3 +161,112 @@ class SecurePeer(Peer):
     def break_off(self) -> None:
         """Send FIN without close_notify."""
         super().finish()
+
+
+# -- wires -----------------------------------------------------------------------------------------------
+
+
+class Endpoint:
+    """What :meth:`Secure.encrypt` needs of :mod:`greensock.tls`."""
+
+    private_bios = False
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        return server_context().wrap_bio(incoming, outgoing, server_side=True)
+
+
+class Engine:
+    """What connections share."""
+
+    def __init__(self) -> None:
+        self.tls_buffers: Buffers | None = None
+
+
+class WirePair:
+    """A wire and the other end of its connection, which is told what to do."""
+
+    def __init__(self, engine: Engine) -> None:
+        one, self.other = sockets.socketpair()
+        one.setblocking(False)
+        self.other.setblocking(False)
+        self.wire: Secure = secured(Plain(one.family, one.type, one.proto, one.detach()))
+        self.wire.encrypt(Endpoint(), engine)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = client_context().wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+
+    def say(self) -> bytes:
+        """What the peer has to say, not sent."""
+        return self.outgoing.read()
+
+    def send(self, data: bytes) -> None:
+        self.other.sendall(data)
+
+    def hear(self) -> None:
+        """Take what the wire has sent."""
+        try:
+            while data := self.other.recv(1 << 20):
+                self.incoming.write(data)
+        except BlockingIOError:
+            pass
+
+    def shake_hands(self) -> None:
+        done = False
+        while not done:
+            try:
+                self.tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+            self.send(self.say())
+            try:
+                self.wire.shake()
+            except BlockingIOError:
+                pass
+            self.hear()
+        assert self.wire.established
+
+    def encrypt(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self.say()
+
+    def decrypt(self) -> bytes:
+        """All that the wire has sent, in plaintext."""
+        self.hear()
+        parts = []
+        try:
+            while part := self.tls.read(65536):
+                parts.append(part)
+        except (ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            pass
+        return b"".join(parts)
+
+    def read_all(self) -> bytes:
+        """All that the wire has to give now."""
+        parts = []
+        try:
+            while part := self.wire.read(READ_SIZE):
+                parts.append(part)
+        except BlockingIOError:
+            pass
+        return b"".join(parts)
+
+    def narrow(self) -> None:
+        """Have the kernel take little of what the wire sends."""
+        self.wire.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 4096)
+
+    def close(self) -> None:
+        self.wire.close()
+        self.other.close()
+
+
+@contextmanager
+def shaken() -> Iterator[WirePair]:
+    """A wire that has shaken hands. In the end it has left nothing in the buffers that it shares with others."""
+    engine = Engine()
+    pair = WirePair(engine)
+    pair.shake_hands()
+    yield pair
+    assert engine.tls_buffers is not None
+    assert not engine.tls_buffers.incoming.pending
+    assert not engine.tls_buffers.outgoing.pending
+    pair.close()

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -106,7 +107,7 @@ def test_it_is_logged_once_with_event_file_line_and_peer(event: str, serve: Serv
     text = record.getMessage()
     assert re.search(rf"\b{event}\b", text)
     assert f"{host}:{port}" in text
-    assert f"test_sock_errors.py:{line}" in text
+    assert f"{Path(__file__).name}:{line}" in text
     assert "LookupError: what was wrong" in text
     assert record.exc_info
 

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from connections import AnySocket, attempt, fill_kernel, stream, turns
+from connections import AnySocket, attempt, fill_kernel, open_full, stream, turns
 from greensock import SlowConsumer, SocketClosed
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 
@@ -24,12 +24,7 @@ WAITS: dict[str, Callable[[AnySocket], object]] = {
 @pytest.fixture
 def full(serve: Serve, dial: Dial, tmp_path: Path) -> Pair:
     """An open socket with 1,000,000 bytes for a peer that does not read: over its mark, and the kernel full."""
-    recorder = Recorder()
-    server = serve(recorder.handlers, f"unix:{tmp_path}/s", max_buffered=5_000_000)
-    peer = dial(server)
-    (socket,) = recorder.wait_for("open")
-    fill_kernel(socket)
-    return socket, peer, recorder
+    return open_full(serve, dial, tmp_path)
 
 
 def test_flush_waits_until_the_kernel_has_everything(full: Pair) -> None:

@@ -1,0 +1,158 @@
+"""How blocking style waits: when it is woken, what goes out before, and what its watcher does."""
+
+import socket as sockets
+
+import gevent
+import pytest
+from gevent.exceptions import BlockingSwitchOutError
+
+import greensock
+from connections import AnySocket, ByHand, MakeByHand, attempt, stream, turns, wait_until_steady
+from greensock import CloseReason, SocketClosed
+from greensock.testing import PATIENCE, Serve, wait_until
+
+
+@pytest.fixture
+def pair(by_hand: MakeByHand) -> ByHand:
+    return by_hand()
+
+
+def test_it_waits(pair: ByHand) -> None:
+    reading = gevent.spawn(pair.socket.recv)
+    turns()
+    assert not reading.ready()
+    pair.says(b"x")
+    assert reading.get(timeout=PATIENCE) == b"x"
+
+
+def test_large_input_comes_whole(pair: ByHand) -> None:
+    sent = stream(3_000_000)
+    sending = gevent.spawn(pair.says, sent)
+    assert pair.socket.read_exactly(len(sent)) == sent
+    sending.get()
+    assert pair.socket.bytes_read == len(sent)
+
+
+def test_the_hub_may_not_read(pair: ByHand) -> None:
+    raised: list[BaseException | None] = []
+    gevent.get_hub().loop.run_callback(lambda: raised.append(attempt(pair.socket.recv)))
+    wait_until(lambda: raised)
+    assert isinstance(raised[0], BlockingSwitchOutError)
+    pair.says(b"x")
+    assert pair.socket.recv() == b"x"
+
+
+def test_a_switch_by_mistake_is_not_taken_for_input(pair: ByHand) -> None:
+    reading = gevent.spawn(pair.socket.recv)
+    turns()
+    gevent.get_hub().loop.run_callback(reading.switch)
+    turns()
+    assert not reading.ready()
+    pair.says(b"x")
+    assert reading.get(timeout=PATIENCE) == b"x"
+
+
+# -- what is written meanwhile -------------------------------------------------------------------------
+
+
+def test_what_was_written_is_sent_before_a_wait(pair: ByHand) -> None:
+    def answer() -> None:
+        assert pair.peer.recv(10) == b"question"
+        pair.says(b"answer")
+
+    gevent.spawn(answer)
+    pair.socket.write("question")
+    assert pair.socket.recv(timeout=PATIENCE) == b"answer"
+
+
+def test_writes_between_two_reads_are_one_send(pair: ByHand) -> None:
+    def answer() -> None:
+        pair.socket.recv()
+        for part in ("a", "b", "c"):
+            pair.socket.write(part)
+        pair.socket.recv()
+
+    answering = gevent.spawn(answer)
+    turns()
+    pair.says(b"x")
+    assert pair.peer.recv(10) == b"abc"
+    pair.says(b"x")
+    answering.get()
+
+
+def test_what_was_written_is_sent_when_the_reader_blocks_elsewhere(pair: ByHand) -> None:
+    def answer() -> None:
+        pair.socket.recv()
+        pair.socket.write("before")
+        gevent.sleep(0.05)
+        pair.socket.write("after")
+
+    answering = gevent.spawn(answer)
+    turns()
+    pair.says(b"x")
+    assert pair.peer.recv(20) == b"before"
+    assert pair.peer.recv(20) == b"after"
+    answering.get()
+
+
+# -- the watcher ---------------------------------------------------------------------------------------
+
+
+def test_input_that_nobody_waits_for_does_not_turn_the_loop(pair: ByHand) -> None:
+    pair.says(b"x")
+    assert pair.socket.recv() == b"x"
+    pair.says(b"y")
+    turns()
+    assert not pair.socket._reader.active
+    assert pair.socket.recv() == b"y"
+
+
+def test_the_watcher_is_not_touched_between_messages(pair: ByHand) -> None:
+    pair.says(b"x")
+    pair.socket.recv()
+    started = pair.socket._reader.active
+    for _ in range(5):
+        gevent.spawn(pair.says, b"x")
+        assert pair.socket.recv() == b"x"
+        assert pair.socket._reader.active is started is True
+
+
+# -- room in the queue ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unread(serve: Serve) -> tuple[AnySocket, AnySocket]:
+    """A client without handlers whose peer does not read for now, and that peer."""
+    accepted: list[AnySocket] = []
+    server = serve({"open": accepted.append})
+    client = greensock.connect(server.address, max_buffered=100_000)
+    client._wire.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 4096)  # else it takes 100,000 bytes at any time
+    wait_until(lambda: accepted)
+    accepted[0].pause()
+    return client, accepted[0]
+
+
+def write_much(socket: AnySocket) -> None:
+    for _ in range(1000):
+        socket.write(bytes(10_000))
+
+
+def test_a_client_without_handlers_waits_too(unread: tuple[AnySocket, AnySocket]) -> None:
+    client, peer = unread
+    writing = gevent.spawn(write_much, client)
+    assert 100_000 < wait_until_steady(client) <= 110_000
+    assert not writing.ready()
+    peer.resume()
+    writing.get(timeout=PATIENCE)
+    client.terminate()
+
+
+def test_but_not_who_broadcasts_to_it(unread: tuple[AnySocket, AnySocket]) -> None:
+    client, _ = unread
+    raised: list[BaseException | None] = []
+    writing = gevent.spawn(lambda: raised.append(attempt(write_much, client)))
+    assert wait_until_steady(client) > 100_000
+    assert greensock.Group([client]).write("x") == 0
+    assert client.close_reason is CloseReason.SLOW_CONSUMER
+    writing.get(timeout=PATIENCE)
+    assert isinstance(raised[0], SocketClosed)

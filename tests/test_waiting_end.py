@@ -1,0 +1,246 @@
+"""How a wait of blocking style ends when no more input comes: by the peer, by this side, by a drain, by a fork."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+import greensock
+from connections import AnySocket, ByHand, MakeByHand, attempt, stream, turns
+from greensock import CloseReason, IncompleteRead, SocketClosed, SocketState
+from greensock.framing import Lines
+from greensock.testing import PATIENCE, Dial, Peer, Recorder, Serve, wait_until
+from program import Launch
+
+
+@pytest.fixture
+def pair(by_hand: MakeByHand) -> ByHand:
+    return by_hand()
+
+
+# -- of the peer and of this side ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("close", ["close", "terminate"])
+def test_closing_wakes_who_waits(close: str, pair: ByHand) -> None:
+    reading = gevent.spawn(attempt, pair.socket.recv)
+    turns()
+    getattr(pair.socket, close)()
+    assert isinstance(reading.get(timeout=PATIENCE), SocketClosed)
+    reads: list[Callable[[], object]] = [
+        pair.socket.recv,
+        lambda: pair.socket.read_exactly(1),
+        lambda: next(pair.socket.lines()),
+    ]
+    for read in reads:
+        with pytest.raises(SocketClosed):
+            read()
+
+
+def test_a_reset_comes_after_what_had_arrived(pair: ByHand) -> None:
+    pair.resets(b"last words")
+    assert pair.socket.recv() == b"last words"
+    with pytest.raises(SocketClosed) as failure:
+        pair.socket.recv()
+    assert isinstance(failure.value.__cause__, ConnectionResetError)
+    assert pair.socket.close_reason is CloseReason.RESET and pair.socket.closed
+    with pytest.raises(SocketClosed):
+        pair.socket.recv()
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_a_reset_that_a_write_met_comes_after_what_had_arrived(framed: bool, by_hand: MakeByHand) -> None:
+    pair = by_hand(framing=Lines() if framed else None)
+    pair.resets(b"last\nwords\n")
+    pair.socket.write("x")
+    assert isinstance(attempt(pair.socket.flush), SocketClosed)
+    assert pair.socket.closed
+    read = pair.socket.messages() if framed else pair.socket.lines()
+    assert [next(read), next(read)] == [b"last", b"words"]
+    with pytest.raises(SocketClosed):
+        next(read)
+
+
+def test_a_reset_that_a_write_meets_wakes_who_waits(serve: Any) -> None:
+    accepted: list[AnySocket] = []
+    server = serve({"open": accepted.append})
+    client = greensock.connect(server.address)
+    wait_until(lambda: accepted)
+    reading = gevent.spawn(attempt, client.recv)
+    turns()
+    accepted[0].terminate()
+    error = reading.get(timeout=PATIENCE)
+    assert isinstance(error, SocketClosed) and isinstance(error.__cause__, ConnectionResetError)
+
+
+def test_the_end_after_our_own_end_closes(pair: ByHand) -> None:
+    pair.socket.end("bye")
+    assert pair.peer.recv(10) == b"bye"
+    pair.ends()
+    assert pair.socket.recv() == b""
+    assert pair.socket.closed and pair.socket.close_reason is CloseReason.LOCAL
+    assert pair.socket.recv() == b""
+
+
+def test_half_open_is_not_the_end(by_hand: MakeByHand) -> None:
+    pair = by_hand(allow_half_open=True)
+    pair.ends()
+    assert pair.socket.recv() == b""
+    assert pair.socket.close_reason is None
+    pair.socket.close()
+    assert pair.socket.close_reason is CloseReason.LOCAL
+
+
+# -- close() -------------------------------------------------------------------------------------------
+
+
+def test_close_waits_for_the_queue(pair: ByHand) -> None:
+    sent = stream(2_000_000)
+
+    def read() -> bytes:
+        gevent.sleep(0.05)
+        parts = []
+        while part := pair.peer.recv(100_000):
+            parts.append(part)
+        return b"".join(parts)
+
+    reading = gevent.spawn(read)
+    with pair.socket:
+        pair.socket.write(sent)
+        assert pair.socket.buffered
+    assert pair.socket.buffered == 0
+    assert reading.get() == sent
+
+
+def test_close_waits_no_longer_than_its_timeout(by_hand: MakeByHand) -> None:
+    pair = by_hand(close_timeout=0.1)
+    pair.socket.write(stream(2_000_000))
+    with gevent.Timeout(PATIENCE):
+        pair.socket.close()
+    wait_until(lambda: pair.socket.closed)
+    assert pair.socket.unsent > 0
+
+
+# -- a drain -------------------------------------------------------------------------------------------
+
+
+def test_a_drain_ends_the_input_after_what_had_come(pair: ByHand) -> None:
+    pair.says(b"one\ntwo\nhal")
+    lines = pair.socket.lines()
+    assert next(lines) == b"one"
+    reading = gevent.spawn(lambda: list(lines))
+    turns()
+    owner = next(owner for owner in pair.socket._engine.owners if owner._shared is pair.socket._shared)
+    owner.stop(close_active=True)
+    assert reading.get(timeout=PATIENCE) == [b"two"]
+    assert pair.socket.close_reason is CloseReason.STOPPED
+
+
+def test_draining_ends_the_input_after_the_whole_messages(serve: Serve, dial: Dial) -> None:
+    gate = Event()
+
+    def handle(socket: AnySocket) -> None:
+        for line in socket.lines():
+            socket.write(line.upper() + b"\n")
+            gate.wait()
+        socket.write("bye\n")
+
+    recorder = Recorder(handle=handle)
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    peer.send(b"one\ntwo\nthr")
+    recorder.wait_for("handle")
+    turns()
+    peer.send(b"ee\nfour\nfi")  # which the kernel has: nobody reads
+    turns()
+    server.stop(close_active=True)
+    gate.set()
+    assert peer.read_to_end() == b"ONE\nTWO\nTHREE\nFOUR\nbye\n"
+    peer.close()
+    socket, error = recorder.wait_for("close")
+    assert error is None and socket.close_reason is CloseReason.STOPPED
+    assert recorder.events == ["open", "handle", "stopping", "close"]
+
+
+@pytest.mark.parametrize(
+    ("read", "half", "answer"),
+    [
+        (lambda socket: socket.recv(), b"", b""),
+        (lambda socket: list(socket), b"", []),
+        (lambda socket: list(socket.lines()), b"half", []),
+        (lambda socket: list(socket.messages()), b"half", []),
+        (lambda socket: socket.read_message(), b"half", EOFError),
+        (lambda socket: socket.read_exactly(5), b"half", IncompleteRead),
+        (lambda socket: socket.read_until(b"\n"), b"half", IncompleteRead),
+    ],
+)
+def test_reads_that_wait_answer_as_at_a_clean_end(
+    read: Callable[[AnySocket], Any], half: bytes, answer: Any, serve: Serve, dial: Dial
+) -> None:
+    answers: list[Any] = []
+
+    def handle(socket: AnySocket) -> None:
+        try:
+            answers.append(read(socket))
+        except EOFError as error:
+            answers.append(type(error))
+            assert getattr(error, "partial", b"") == b""
+
+    server = serve(handle, framing=Lines())
+    peer = dial(server)
+    wait_until(lambda: server.connections)
+    if half:
+        peer.send(half)
+        wait_until(lambda: server.stats().bytes_read)
+    server.stop(close_active=True)
+    assert peer.read_to_end() == b""
+    assert answers == [answer]
+
+
+def test_a_peer_that_goes_on_sending_does_not_hold_up_a_drain(serve: Serve) -> None:
+    recorder = Recorder(handle=lambda socket: [len(chunk) for chunk in socket])
+    server = serve(recorder.handlers)
+    with Peer(server.address) as peer:
+        flooding = gevent.spawn(lambda: attempt(peer.send, bytes(1 << 30)))
+        wait_until(lambda: server.stats().bytes_read > 1_000_000)
+        with gevent.Timeout(PATIENCE):
+            server.stop(close_active=True)
+            wait_until(lambda: all(socket.state is not SocketState.OPEN for socket in server.sockets))
+        server.stop(0)
+        flooding.kill()
+
+
+# -- a fork --------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_forks_ends_quietly_in_the_child(launch: Launch) -> None:
+    program = launch(
+        """
+        import os, sys, gevent, greensock
+        from greensock.testing import Peer
+
+        def handle(socket):
+            for line in socket.lines():
+                if line == b"fork":
+                    child = os.fork()
+                    if child == 0:
+                        try:
+                            socket.recv()
+                        except greensock.SocketClosed:
+                            os._exit(7)
+                        os._exit(1)
+                    socket.write(b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+                else:
+                    socket.write(line + b"\\n")
+
+        server = greensock.listen(("127.0.0.1", 0), handle)
+        one, other = Peer(server.address), Peer(server.address)
+        print(one.exchange(b"x\\n"), other.exchange(b"y\\n"))
+        one.send(b"fork\\n")
+        print(one.read_exactly(2), one.exchange(b"x\\n"), other.exchange(b"y\\n"))
+        server.stop(0)
+        """
+    )
+    assert program.finish() == (0, "b'x\\n' b'y\\n'\nb'7\\n' b'x\\n' b'y\\n'\n", "")
