@@ -176,13 +176,13 @@ Sends = list[int]
 
 @pytest.fixture
 def sends(monkeypatch: pytest.MonkeyPatch) -> Sends:
-    """What each system call of all connections has sent from now on, in bytes."""
+    """What each system call of all connections has sent from now on, in bytes: 0 where the kernel was full."""
     sizes: Sends = []
 
     def counted(send: Callable[[Plain, Any], int]) -> Callable[[Plain, Any], int]:
         def count(wire: Plain, data: Any) -> int:
-            sent = send(wire, data)
-            sizes.append(sent)
+            sizes.append(0)
+            sizes[-1] = sent = send(wire, data)
             return sent
 
         return count
@@ -284,6 +284,17 @@ class StdlibPair:
     def wait_for_input(self) -> None:
         """Block until there is something to read; it is not taken."""
         assert select.select([self.sock], [], [], PATIENCE)[0] == [self.sock]
+
+    def wait_for_all(self, size: int, *, ended: bool = False) -> None:
+        """Block until the kernel has *size* bytes of the peer, and its end if it has *ended*."""
+
+        def arrived() -> bool:
+            waiting = struct.unpack("i", fcntl.ioctl(self.sock.fileno(), termios.FIONREAD, bytes(4)))[0]
+            return waiting == size and bool(poll.poll(0)) == ended
+
+        poll = select.poll()
+        poll.register(self.sock.fileno(), select.POLLRDHUP)
+        wait_until(arrived, what=f"{size} bytes at the kernel")
 
     def reset(self) -> None:
         """The peer resets the connection, and this side's kernel knows it."""

@@ -1,6 +1,7 @@
 """How the connections of one owner end together: told to stop, waited for, and terminated when time is over."""
 
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -9,8 +10,16 @@ import gevent.event
 import pytest
 
 import greensock
-from connections import Gate, echoing, leave, wait_and_answer
+from connections import AnySocket, Gate, attempt, echoing, leave, turns, wait_and_answer
+from greensock.draining import Draining
 from greensock.testing import Dial, Recorder, Serve, wait_until
+
+
+def owner_of(client: AnySocket) -> Draining:
+    """What ``greensock.run()`` stops in place of a server."""
+    owner: Draining = next(owner for owner in client._engine.owners if owner._shared is client._shared)
+    return owner
+
 
 # -- told to stop --------------------------------------------------------------------------------------
 
@@ -177,6 +186,49 @@ def test_a_stopping_handler_that_raises_harms_nobody_else(
     assert [record.message for record in caplog.records if "on purpose" in record.message]
 
 
+def test_it_may_be_told_by_the_hub_which_cannot_wait(serve: Serve, dial: Dial) -> None:
+    recorder = echoing(stopping=lambda socket: socket.write(b"bye"))
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    recorder.wait_for("open")
+    raised: list[BaseException | None] = []
+    stop = partial(server.stop, close_active=True)
+    server.loop.run_callback(lambda: raised.append(attempt(stop)))
+    assert leave(peer) == b"bye"
+    recorder.wait_for("close")
+    assert raised == [None]
+
+
+def test_a_client_is_told_as_well(serve: Serve) -> None:
+    there, here = echoing(), Recorder(stopping=lambda socket: socket.write(b"bye"))
+    client = greensock.connect(serve(there.handlers).address, here.handlers)
+    owner = owner_of(client)
+    stopping = gevent.spawn(owner.stop, 1000, close_active=True)
+    there.wait_for("close")
+    stopping.get(timeout=10)
+    assert there.received == b"bye"
+    assert here.events[:2] == ["open", "stopping"] and here.events[-1] == "close"
+    assert client.close_reason is greensock.CloseReason.STOPPED
+
+
+def test_sockets_of_another_owner_are_left_alone(serve: Serve, dial: Dial) -> None:
+    gate = Gate()
+    first, second = Recorder(data=wait_and_answer(gate)), Recorder(data=wait_and_answer(gate))
+    one, other = serve(first.handlers), serve(second.handlers)
+    peers = dial(one), dial(other), dial(other)
+    for peer in peers[:2]:
+        peer.send(b"question")
+    wait_until(lambda: gate.inside == 2)
+    one.stop(0, close_active=True)
+    assert peers[0].is_reset()
+    assert first.events == ["open", "data", "close"]
+    gate.open()
+    assert peers[1].read_exactly(18) == b"answer to question"
+    peers[2].send(b"!")
+    assert peers[2].read_exactly(11) == b"answer to !"
+    assert "stopping" not in second.events and "close" not in second.events
+
+
 # -- with a deadline -----------------------------------------------------------------------------------
 
 
@@ -328,6 +380,63 @@ def test_it_may_be_called_again_and_harder(serve: Serve, dial: Dial) -> None:
     assert recorder.events == ["open", "data", "close"]
 
 
+def test_it_waits_for_the_last_event_of_each(serve: Serve, dial: Dial) -> None:
+    gate = Gate()
+    recorder = echoing(close=lambda socket, error: gate.wait())
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    recorder.wait_for("open")
+    peer.close()
+    wait_until(lambda: gate.inside)
+    assert server.connections == 0
+    stopping = gevent.spawn(server.stop, 1000, close_active=True)
+    turns()
+    assert not stopping.ready()
+    gate.open()
+    stopping.get(timeout=10)
+    assert server.stats().handlers_running == 0
+
+
+def test_each_that_waits_has_a_deadline_of_its_own(serve: Serve, dial: Dial) -> None:
+    recorder = echoing()
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    recorder.wait_for("open")
+    patient = gevent.spawn(server.stop, 1000)
+    turns()
+    before = monotonic()
+    hasty = gevent.spawn(server.stop, 0.1)
+    hasty.get(timeout=10)
+    assert 0.1 <= monotonic() - before < 2
+    patient.get(timeout=10)
+    assert peer.is_reset()
+    assert recorder.events == ["open", "close"]
+
+
+def test_a_client_whose_handler_still_runs_is_killed(serve: Serve) -> None:
+    server = serve(Recorder(open=lambda socket: socket.write(b"?")).handlers)
+    gate = Gate()
+    here = Recorder(data=lambda socket, data: gate.wait())
+    client = greensock.connect(server.address, here.handlers)
+    wait_until(lambda: gate.inside)
+    owner_of(client).stop(0.05, close_active=True)
+    assert here.events == ["open", "data", "close"]
+    assert client.close_reason is greensock.CloseReason.STOPPED
+
+
+def test_who_is_killed_while_it_waits_leaves_nothing(serve: Serve, dial: Dial) -> None:
+    recorder = echoing()
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    recorder.wait_for("open")
+    stopping = gevent.spawn(server.stop, 1000)
+    turns()
+    assert server._waiting == 1
+    stopping.kill()
+    assert server._waiting == 0
+    assert peer.exchange(b"hello") == b"hello", "and nobody was terminated"
+
+
 # -- from a handler ------------------------------------------------------------------------------------
 
 
@@ -387,3 +496,27 @@ def test_a_handler_that_terminates_all_others_is_not_killed_itself(serve: Serve,
     assert other.is_reset()
     recorder.wait_for("close")
     assert server.closed
+
+
+@pytest.mark.parametrize("event", ["open", "end", "stopping", "close"])
+def test_a_stop_from_any_handler_does_not_wait_for_its_own_socket(event: str, serve: Serve, dial: Dial) -> None:
+    def shut_down(socket: Any, *_: object) -> None:
+        if not stopped:
+            stopped.append(socket)
+            socket.server.stop(1000, close_active=True)
+            stopped.append("returned")
+
+    stopped: list[Any] = []
+    recorder = Recorder(**{event: shut_down})
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    recorder.wait_for("open")
+    if event == "stopping":
+        server.stop(close_active=True)
+    elif event != "open":
+        peer.finish()
+    leave(peer)
+    wait_until(lambda: len(stopped) == 2)
+    recorder.wait_for("close")
+    assert server.closed
+    assert recorder.events.count("close") == 1

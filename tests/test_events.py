@@ -11,10 +11,11 @@ import pytest
 from gevent.event import Event
 from greenlet import getcurrent
 
-from connections import AnySocket, attempt, narrow_listener, stream, turns
+from connections import AnySocket, attempt, narrow_listener, open_narrow, stream, turns, wait_for_kernel
 from greensock import SocketState
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from program import Launch
+from tls_peer import credentials
 
 #: The events that a server's socket can have without TLS and framing, each in its time.
 ALL = ["open", "data", "drain", "timeout", "stopping", "end", "close"]
@@ -71,6 +72,24 @@ def test_a_connection_that_is_reset_before_it_is_accepted_opens_and_closes(serve
     dial(server).reset()
     recorder.wait_for("close")
     assert recorder.events == ["open", "close"]
+
+
+@pytest.mark.parametrize("end", ["garbage", "finish", "reset", "stop"])
+def test_a_connection_that_ends_in_its_handshake_has_no_event_at_all(end: str, serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    server = serve(recorder.handlers, tls=credentials())
+    peer = dial(server)
+    wait_until(lambda: server._shared.handshaking)
+    if end == "garbage":
+        peer.send(b"GET / HTTP/1.0\r\n\r\n")
+    elif end == "stop":
+        server.stop(0)
+    else:
+        getattr(peer, end)()
+    wait_until(lambda: not server._shared.alive)
+    assert recorder.events == []
+    stats = server.stats()
+    assert (stats.accepted, stats.refused, stats.closed, stats.handshake_failures) == (0, 1, 0, 1)
 
 
 @pytest.mark.parametrize("end", ["finish", "reset", "close"])
@@ -170,6 +189,75 @@ def test_while_a_handler_blocks_nothing_else_is_delivered_to_its_socket(event: s
     causing.get(timeout=10)
     recorder.wait_for("done")
     assert recorder.events[recorder.events.index(event) + 1] == "done"
+
+
+def block_until(go_on: Event) -> Callable[..., None]:
+    def handle(socket: AnySocket, *_: object) -> None:
+        go_on.wait()
+
+    return handle
+
+
+def make_drain_and_stopping_due(recorder: Recorder, serve: Serve, dial: Dial) -> tuple[AnySocket, Peer]:
+    """While its ``data`` handler blocks."""
+    socket, peer = open_narrow(serve, dial, recorder)
+    peer.send(b"?")
+    recorder.wait_for("data")
+    assert not socket.write(bytes(500_000))
+    socket.server.stop(close_active=True)
+    peer.read_exactly(500_000)
+    wait_until(lambda: not socket.buffered)
+    turns()
+    assert recorder.events == ["open", "data"]
+    return socket, peer
+
+
+def test_what_came_due_while_a_handler_ran_comes_after_it_in_its_order(serve: Serve, dial: Dial) -> None:
+    go_on = Event()
+    recorder = Recorder(data=block_until(go_on))
+    _, peer = make_drain_and_stopping_due(recorder, serve, dial)
+    go_on.set()
+    recorder.wait_for("stopping")
+    peer.close()
+    recorder.wait_for("close")
+    assert recorder.events == ["open", "data", "drain", "stopping", "close"]
+
+
+@pytest.mark.parametrize("end", ["terminate", "peer resets"])
+def test_of_what_is_due_when_the_connection_ends_only_close_comes(end: str, serve: Serve, dial: Dial) -> None:
+    go_on = Event()
+    recorder = Recorder(data=block_until(go_on))
+    socket, peer = make_drain_and_stopping_due(recorder, serve, dial)
+    if end == "terminate":
+        socket.terminate()
+    else:
+        socket.pause()
+        peer.reset()
+        wait_for_kernel(socket, reset=True)
+        socket.write(b"?")
+        wait_until(lambda: socket.closed)
+    go_on.set()
+    recorder.wait_for("close")
+    turns()
+    assert recorder.events == ["open", "data", "close"]
+
+
+def test_a_handler_may_block_in_every_event_of_many_sockets(serve: Serve, dial: Dial) -> None:
+    """Each goes its own way, whatever the others wait for."""
+    gates = {event: Event() for event in ("open", "data", "end", "close")}
+    recorder = Recorder(**{event: block_until(gate) for event, gate in gates.items()})
+    server = serve(recorder.handlers)
+    for _ in range(5):
+        peer = dial(server)
+        peer.send(b"?")
+        peer.finish()
+    for event, gate in gates.items():
+        recorder.wait_for(event, 5)
+        turns()
+        assert recorder.events[-5:] == [event] * 5
+        gate.set()
+    wait_until(lambda: not server._shared.alive)
+    assert len(recorder.events) == 20
 
 
 # -- where they run ------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Handlers that raise: whom it harms, what ``error`` is told, and what is logged; and the line of access."""
 
+import gc
 import logging
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ import pytest
 from gevent import GreenletExit
 from gevent.event import Event
 
-from connections import AnySocket, attempt, narrow_listener, turns, wait_for_kernel
-from greensock import CloseReason, SocketClosed, SocketState, WriteQueueFull
+from connections import AnySocket, attempt, narrow_listener, open_narrow, turns, wait_for_kernel
+from greensock import CloseReason, SocketClosed, SocketState, WriteQueueFull, log
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from program import Launch
 
@@ -188,6 +190,27 @@ def test_a_keyboard_interrupt_goes_to_the_main_greenlet(launch: Launch) -> None:
     )
     assert [program.line() for _ in range(3)] == ["b'1'", "interrupted", "1 b'2'"]
     assert program.finish()[0] == 0
+
+
+@pytest.mark.parametrize("event", [*EVENTS, "error", "close"])
+def test_an_interrupt_in_any_handler_goes_to_the_main_greenlet(event: str, serve: Serve, dial: Dial) -> None:
+    canary = dial(serve({"data": lambda socket, data: socket.write(data)}))
+    assert canary.exchange(b"1") == b"1"
+    behaviour = {"data": raising(LookupError)} if event == "error" else {}
+    recorder = Recorder(**behaviour, **{event: raising(KeyboardInterrupt)})
+    with pytest.raises(KeyboardInterrupt):
+        cause("data" if event in ("error", "close") else event, recorder, serve, dial)
+        if event == "close":
+            recorder.sockets[0].terminate()
+        gevent.sleep(5)
+    recorder.wait_for("close")
+    socket = recorder.sockets[0]
+    wait_until(lambda: not socket.server._shared.alive)
+    assert recorder.events.count("close") == 1
+    if event != "close":
+        assert socket.close_reason is CloseReason.HANDLER_ERROR
+    assert socket.server.stats().errors == (event == "error"), "an interrupt is no error of a handler"
+    assert canary.exchange(b"2") == b"2"
 
 
 # -- with one -----------------------------------------------------------------------------------------------------
@@ -425,6 +448,33 @@ def test_connections_that_break_leave_no_line_above_debug(serve: Serve, dial: Di
     assert not [record for record in lines() if record.levelno > logging.DEBUG]
 
 
+def test_a_timeout_that_a_handler_lets_out_keeps_no_socket_alive(serve: Serve, dial: Dial) -> None:
+    """What ``close`` is told is a copy: the frames of the one that was raised hold the socket."""
+
+    def answer(socket: AnySocket, data: bytes) -> None:
+        seen.append(weakref.ref(socket))
+        socket.write(bytes(2_000_000))
+        socket.flush(timeout=0.02)
+
+    def close(socket: AnySocket, error: BaseException | None) -> None:
+        told.append(error)
+
+    seen: list[weakref.ref[AnySocket]] = []
+    told: list[BaseException | None] = []
+    peer = dial(serve({"data": answer, "close": close}, narrow_listener()), receive_buffer=4096)
+    gc.collect()
+    gc.disable()
+    try:
+        peer.send(b"?")
+        wait_until(lambda: told)
+        wait_until(lambda: seen[0]() is None, timeout=2)
+    finally:
+        gc.enable()
+    assert isinstance(told[0], TimeoutError)
+    assert "bytes are still queued after 0.02 s" in str(told[0])
+    assert told[0].__traceback__ is None
+
+
 # -- close that raises --------------------------------------------------------------------------------------------
 
 
@@ -476,6 +526,91 @@ def test_a_finished_connection_is_one_line(
     (record,) = [record for record in caplog.records if record.name == "greensock.access"]
     assert record.levelno == logging.INFO
     assert re.fullmatch(rf"{host}:{port} \d+\.\d+s read=3 written=5 {reason}", record.getMessage())
+
+
+@pytest.mark.parametrize("reason", ["timeout", "stopped", "slow-consumer"])
+def test_so_is_one_that_the_server_has_ended(
+    reason: str, serve: Serve, dial: Dial, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "greensock.access")
+    recorder = Recorder()
+    socket, peer = open_narrow(serve, dial, recorder)
+    host, port = peer.address
+    if reason == "timeout":
+        socket.idle_timeout = 0.05
+    elif reason == "stopped":
+        socket.server.stop(close_active=True)
+    else:
+        socket.write(bytes(4_000_000))
+        socket.write(b"one too many")
+    attempt(peer.read_to_end)
+    peer.close()
+    recorder.wait_for("close")
+    (record,) = [record for record in caplog.records if record.name == "greensock.access"]
+    written = socket.bytes_written
+    assert re.fullmatch(rf"{host}:{port} \d+\.\d+s read=0 written={written} {reason}", record.getMessage())
+
+
+@pytest.mark.parametrize("raised", [RuntimeError, GreenletExit, gevent.Timeout])
+def test_what_a_log_handler_raises_harms_nobody(
+    raised: type[BaseException],
+    serve: Serve,
+    dial: Dial,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill while it blocks, or a timeout that was left running, say; and failures that logging is told to hide."""
+
+    def broken(record: logging.LogRecord) -> bool:
+        asked.append(record)
+        raise raised
+
+    asked: list[logging.LogRecord] = []
+    caplog.set_level(logging.INFO, "greensock")
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setattr(log, "_seen", {})  # each place may say only so much in a second, and here many tests share one
+    loggers = logging.getLogger("greensock"), logging.getLogger("greensock.access")
+    recorder = Recorder(data=raising(LookupError))
+    server = serve(recorder.handlers)
+    for logger in loggers:
+        logger.addFilter(broken)
+    try:
+        for count in (1, 2):
+            peer = dial(server)
+            peer.send(b"?")
+            assert peer.is_reset()
+            recorder.wait_for("close", count)
+            wait_until(lambda: not server._shared.alive)
+    finally:
+        for logger in loggers:
+            logger.removeFilter(broken)
+    assert recorder.events == ["open", "data", "close"] * 2
+    assert len(asked) == 4
+    assert capfd.readouterr().err == ""
+
+
+def test_an_interrupt_while_a_line_is_logged_goes_to_the_main_greenlet(
+    serve: Serve, dial: Dial, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(record: logging.LogRecord) -> bool:
+        raise KeyboardInterrupt
+
+    caplog.set_level(logging.INFO, "greensock.access")
+    recorder = Recorder()
+    server = serve(recorder.handlers)
+    peer, canary = dial(server), dial(server)
+    recorder.wait_for("open", 2)
+    log.access.addFilter(interrupted)
+    try:
+        peer.close()
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(5)
+    finally:
+        log.access.removeFilter(interrupted)
+    assert recorder.events == ["open", "open", "end", "close"]
+    canary.send(b"still there?")
+    recorder.wait_for("data")
 
 
 def test_a_connection_that_is_open_has_no_line_yet(serve: Serve, dial: Dial, caplog: pytest.LogCaptureFixture) -> None:

@@ -122,6 +122,30 @@ def test_many_may_wait_at_once(full: Pair) -> None:
     assert socket.buffered == 0
 
 
+def test_each_waits_for_its_own_limit(serve: Serve, dial: Dial, tmp_path: Path) -> None:
+    socket, peer, _ = open_full(serve, dial, tmp_path, high_water_mark=500_000)
+    flushing, sending = gevent.spawn(socket.flush), gevent.spawn(socket.sendall, b".")
+    while not sending.ready():
+        peer.read(20_000)
+        turns()
+    assert not flushing.ready()
+    assert 0 < socket.buffered <= 500_000
+    socket.end()
+    peer.read_to_end()
+    flushing.get(timeout=2)
+
+
+def test_a_flush_that_gave_up_is_not_in_the_way_of_the_next(full: Pair) -> None:
+    socket, peer, _ = full
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match=r"\d+ bytes are still queued after 0\.01 s"):
+            socket.flush(timeout=0.01)
+    assert not socket._waiters
+    flushing = gevent.spawn(socket.flush)
+    peer.read_exactly(1_000_000)
+    flushing.get(timeout=2)
+
+
 @pytest.mark.parametrize("wait", WAITS)
 @pytest.mark.parametrize("end", ["reset", "close", "terminate"])
 def test_waiting_ends_with_the_connection(wait: str, end: str, full: Pair) -> None:

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connections import stream
-from greensock.sealing import MAX_CONTROL, WRITE_SIZE
+from greensock import sealing
+from greensock.sealing import MAX_CONTROL, WRITE_SIZE, Buffers
 from tls_peer import Engine, WirePair, shaken
 
 
@@ -146,3 +148,110 @@ def test_a_peer_that_makes_tls_talk_and_does_not_listen(pair: WirePair) -> None:
             answers += 1
     assert pair.wire.backlog is not None
     assert MAX_CONTROL < len(pair.wire.backlog) < MAX_CONTROL + WRITE_SIZE + 2000
+
+
+def fill(pair: WirePair) -> int:
+    """Fill the kernel with bytes that are none of TLS; returns with how many."""
+    pair.narrow()
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += pair.wire.send(bytes(100))
+    return filled
+
+
+def take(pair: WirePair) -> bytes:
+    """All that the kernel has for the other end, as it is."""
+    taken = bytearray()
+    with suppress(BlockingIOError):
+        while part := pair.other.recv(1 << 20):
+            taken += part
+    return bytes(taken)
+
+
+def test_words_wait_for_room_and_are_sent_once(pair: WirePair) -> None:
+    pair.decrypt()
+    filled = fill(pair)
+    for words in (b"some ", b"words"):
+        pair.wire._say(words)
+    assert pair.wire.backlog == b"some words"
+    assert pair.wire.push() == 0
+    assert pair.wire.backlog is not None, "there is no room yet"
+    assert take(pair) == bytes(filled)
+    assert pair.wire.push() == 0, "none of it is of the caller's"
+    assert pair.wire.backlog is None
+    assert take(pair) == b"some words"
+
+
+def test_no_more_than_a_batch_is_encrypted_ahead_of_the_kernel(pair: WirePair) -> None:
+    pair.narrow()
+    text = stream(3_000_000)
+    taken = pair.wire.write(text)
+    assert 0 < taken < 200_000
+    assert pair.wire.backlog is not None
+    assert len(pair.wire.backlog) <= WRITE_SIZE + 1000
+    for _ in range(3):
+        assert pair.wire.write_many([text[taken:]]) == 0
+        assert len(pair.wire.backlog) <= WRITE_SIZE + 1000
+
+
+def test_a_batch_stays_below_the_size_from_which_malloc_maps_memory(pair: WirePair) -> None:
+    pair.wire.tls.write(bytes(WRITE_SIZE))
+    assert WRITE_SIZE < len(pair.wire._buffers.outgoing.read()) < 128 * 1024
+
+
+def test_a_goodbye_to_a_peer_that_has_gone_is_no_failure(pair: WirePair) -> None:
+    pair.other.close()
+    pair.wire.finish()
+    assert pair.wire.backlog is None
+
+
+def test_a_write_that_fails_leaves_the_connection_and_the_buffers_as_they_were(pair: WirePair) -> None:
+    with pytest.raises(TypeError):
+        pair.wire.write("text")
+    assert pair.wire.write(b"bytes") == 5
+    assert pair.decrypt() == b"bytes"
+    pair.wire.say_goodbye()
+    with pytest.raises(ssl.SSLError):
+        pair.wire.write(b"more")
+    assert pair.wire.backlog is None
+    assert pair.decrypt() == b""
+
+
+def test_a_write_to_a_peer_that_has_gone_is_the_failure_of_the_connection(pair: WirePair) -> None:
+    pair.other.close()
+    with pytest.raises(ConnectionError):
+        pair.wire.write(b"into the void")
+    with pytest.raises(ConnectionError):
+        pair.wire.write_many([b"into the void"])
+
+
+def test_buffers_are_cleared_of_what_a_failed_call_has_left() -> None:
+    buffers = Buffers()
+    buffers.clear()
+    buffers.incoming.write(b"half a record")
+    buffers.outgoing.write(b"an alert")
+    buffers.clear()
+    assert (buffers.incoming.pending, buffers.outgoing.pending) == (0, 0)
+    assert not buffers.incoming.eof
+
+
+# -- what is encrypted at a time -------------------------------------------------------------------------
+
+BUFFERS = st.lists(st.binary(max_size=30), max_size=12)
+
+
+@given(buffers=BUFFERS, skip=st.integers(0, 60), most=st.integers(1, 20), views=st.booleans())
+def test_batches_are_all_bytes_in_order_in_as_few_pieces_as_there_can_be(
+    buffers: list[bytes], skip: int, most: int, views: bool
+) -> None:
+    given: list[Any] = [memoryview(buffer) for buffer in buffers] if views else list(buffers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sealing, "WRITE_SIZE", most)
+        batches = list(sealing._batches(given, skip))
+    rest = b"".join(buffers)[skip:]
+    assert b"".join(batches) == rest
+    assert {type(batch) for batch in batches} <= {bytes}
+    assert [len(batch) for batch in batches] == [most] * (len(rest) // most) + [len(rest) % most] * bool(
+        len(rest) % most
+    )

@@ -9,15 +9,19 @@ import socket as sockets
 import struct
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from connections import BOTH, StdlibPair
-from greensock.testing import wait_until
+from connections import BOTH, AnySocket, ByHand, MakeByHand, StdlibPair, stream, turns
+from greensock import SocketClosed
+from greensock.stdlib_stream import failure
+from greensock.testing import PATIENCE, Dial, Serve, wait_until
 
 
 @pytest.fixture
@@ -117,14 +121,90 @@ def test_what_came_before_a_reset_is_read_and_then_the_reset(pair: StdlibPair) -
     assert caught.value.errno == errno.ECONNRESET
 
 
+def test_a_buffer_without_room_is_not_filled(pair: StdlibPair) -> None:
+    assert pair.sock.recv_into(bytearray(0)) == 0
+    assert pair.sock.recv_into(bytearray(0), 0) == 0
+    pair.peer.sendall(b"abc")
+    assert pair.sock.recv(10) == b"abc"
+
+
+def test_flags_are_those_of_every_way_to_receive(pair: StdlibPair) -> None:
+    pair.peer.sendall(b"abc")
+    buffer = bytearray(2)
+    assert pair.sock.recv_into(buffer, 2, sockets.MSG_PEEK) == 2
+    assert pair.sock.recvfrom(2, sockets.MSG_PEEK) == (b"ab", None)
+    assert pair.sock.recvfrom_into(buffer, 1, sockets.MSG_PEEK) == (1, None)
+    assert buffer == b"ab"
+    assert pair.sock.recv(10) == b"abc"
+    with pytest.raises(BlockingIOError):
+        pair.sock.recvfrom(2, sockets.MSG_DONTWAIT)
+    with pytest.raises(BlockingIOError):
+        pair.sock.recvfrom_into(buffer, 0, sockets.MSG_DONTWAIT)
+
+
+def test_waiting_for_all_without_blocking_gives_what_is_there(pair: StdlibPair) -> None:
+    pair.sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        pair.sock.recv(5, sockets.MSG_WAITALL)
+    pair.peer.sendall(b"ab")
+    pair.wait_for_input()
+    assert pair.sock.recv(5, sockets.MSG_WAITALL) == b"ab"
+
+
+READS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(1, 2000)),
+        st.tuples(st.just("recv"), st.integers(0, 2500)),
+        st.tuples(st.just("peek"), st.integers(0, 2500)),
+        st.tuples(st.just("into"), st.integers(0, 2500)),
+        st.tuples(st.just("end"), st.just(0)),
+    ),
+    max_size=20,
+)
+
+
+@given(steps=READS)
+@settings(max_examples=40)
+def test_whatever_is_read_without_waiting_both_give_the_same(steps: list[tuple[str, int]]) -> None:
+    def read(sock: Any, step: str, size: int) -> bytes | None:
+        try:
+            if step == "into":
+                buffer = bytearray(size)
+                return bytes(buffer[: sock.recv_into(buffer)])
+            return bytes(sock.recv(size, sockets.MSG_PEEK if step == "peek" else 0))
+        except BlockingIOError:
+            return None
+
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(closing(StdlibPair(kind))) for kind in BOTH]
+        for pair in pairs:
+            pair.sock.setblocking(False)
+        sent, unread, ended = 0, 0, False
+        for step, size in steps:
+            if step == "send" and not ended:
+                for pair in pairs:
+                    pair.peer.sendall(stream(size, sent))
+                sent, unread = sent + size, unread + size
+            elif step == "end" and not ended:
+                ended = True
+                for pair in pairs:
+                    pair.peer.shutdown(sockets.SHUT_WR)
+            elif step not in ("send", "end"):
+                for pair in pairs:
+                    pair.wait_for_all(unread, ended=ended)
+                real, ours = (read(pair.sock, step, size) for pair in pairs)
+                assert real == ours
+                unread -= 0 if step == "peek" else len(real or b"")
+
+
 # -- timeouts ------------------------------------------------------------------------------------------
 
 
 def test_timeouts_are_numbers_of_seconds_or_none(pair: StdlibPair) -> None:
     sock = pair.sock
     assert sock.gettimeout() is sock.timeout is None and sock.getblocking()
-    for given, kept in ((1, 1.0), (0.5, 0.5), (0, 0.0), (None, None), (True, 1.0)):
-        sock.settimeout(given)
+    for seconds, kept in ((1, 1.0), (0.5, 0.5), (0, 0.0), (None, None), (True, 1.0)):
+        sock.settimeout(seconds)
         assert sock.gettimeout() == sock.timeout == kept
         assert sock.getblocking() is (kept != 0)
     sock.setblocking(False)
@@ -181,6 +261,31 @@ def test_without_blocking_nothing_is_waited_for(pair: StdlibPair) -> None:
     assert pair.sock.recv(10) == b"abc"
 
 
+def test_what_times_out_or_breaks_is_known_for_the_networks_fault(ours: StdlibPair) -> None:
+    """So that a handler that lets it out is not blamed."""
+    ours.sock.settimeout(0.01)
+    calls: list[Callable[[], object]] = [
+        lambda: ours.sock.recv(1),
+        lambda: ours.sock.recv(1, sockets.MSG_PEEK),
+        lambda: ours.sock.recv(1, sockets.MSG_WAITALL),
+        lambda: ours.sock.send(bytes(50_000_000)),
+    ]
+    for call in calls:
+        with pytest.raises(TimeoutError, match=r"^timed out$") as caught:
+            call()
+        assert ours.below._is_own_failure(caught.value)
+
+
+def test_who_waits_for_all_and_gives_up_loses_nothing(ours: StdlibPair) -> None:
+    ours.peer.sendall(b"ab")
+    ours.sock.settimeout(0.02)
+    with pytest.raises(TimeoutError):
+        ours.sock.recv(5, sockets.MSG_WAITALL)
+    assert ours.sock.recv(5, sockets.MSG_PEEK) == b"ab"
+    ours.peer.sendall(b"cde")
+    assert ours.sock.recv(5, sockets.MSG_WAITALL) == b"abcde"
+
+
 # -- writing -------------------------------------------------------------------------------------------
 
 
@@ -232,6 +337,24 @@ def test_sendmsg_and_sendto(pair: StdlibPair) -> None:
     assert pair.peer.recv(100) == b"abcdef"
     assert pair.sock.send(b"ab", sockets.MSG_NOSIGNAL) == 2
     assert pair.peer.recv(100) == b"ab"
+
+
+def test_the_address_that_a_stream_is_sent_to_is_ignored(pair: StdlibPair) -> None:
+    address = pair.sock.getpeername()
+    assert pair.sock.sendto(b"ab", address) == 2
+    assert pair.sock.sendto(b"cd", sockets.MSG_NOSIGNAL, address) == 2
+    assert pair.sock.sendmsg([b"ef"], [], sockets.MSG_NOSIGNAL) == 2
+    assert pair.sock.sendall(b"gh", sockets.MSG_NOSIGNAL) is None
+    assert pair.peer.recv(100) == b"abcdefgh"
+
+
+def test_sending_can_refuse_to_wait(pair: StdlibPair) -> None:
+    accepted = 0
+    with pytest.raises(BlockingIOError) as caught:
+        while accepted < 100 << 20:
+            accepted += pair.sock.send(b"x" * (1 << 20), sockets.MSG_DONTWAIT)
+    assert caught.value.errno == errno.EAGAIN
+    assert 0 < accepted < 100 << 20
 
 
 def test_sending_times_out_when_the_peer_does_not_read(pair: StdlibPair) -> None:
@@ -293,6 +416,32 @@ def test_a_file_is_sent_from_where_it_is_told(pair: StdlibPair, tmp_path: Path) 
     assert pair.sock.sendfile(io.BytesIO(b"memory"), 3) == 3
     pair.sock.shutdown(sockets.SHUT_WR)
     assert pair.read_all() == b"2345689ory"
+
+
+def test_a_large_file_is_sent_in_pieces_up_to_a_count_or_its_end(pair: StdlibPair, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(stream(300_000))
+    received: list[bytes] = []
+    pair.later(lambda: received.append(pair.read_all()))
+    with path.open("rb") as file:
+        assert pair.sock.sendfile(file, 10, 150_000) == 150_000
+        assert file.tell() == 150_010
+        assert pair.sock.sendfile(file, 150_010, 1_000_000) == 149_990
+        assert pair.sock.sendfile(file, 300_000) == 0
+    pair.sock.shutdown(sockets.SHUT_WR)
+    wait_until(lambda: received, what="the end at the peer")
+    assert received[0] == stream(299_990, 10)
+
+
+def test_only_bytes_of_a_file_are_sent(pair: StdlibPair, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+    with path.open() as text, pytest.raises(ValueError, match="binary mode"):
+        pair.sock.sendfile(text)
+    with path.open("rb") as file, pytest.raises(ValueError, match="count must be a positive integer"):
+        pair.sock.sendfile(file, 0, -1)
+    pair.sock.shutdown(sockets.SHUT_WR)
+    assert pair.read_all() == b""
 
 
 # -- ours alone ----------------------------------------------------------------------------------------
@@ -373,3 +522,96 @@ def test_flags_that_mean_something_else_are_refused(ours: StdlibPair) -> None:
         with pytest.raises(OSError) as caught:
             call()
         assert caught.value.errno == errno.EOPNOTSUPP
+
+
+def test_what_is_refused_is_named(ours: StdlibPair) -> None:
+    with pytest.raises(OSError, match=rf"recv\(\) flags {sockets.MSG_OOB:#x} are not supported here"):
+        ours.sock.recv(1, sockets.MSG_OOB)
+    with pytest.raises(OSError, match=rf"send\(\) flags {sockets.MSG_OOB:#x} are not supported here"):
+        ours.sock.sendall(b"x", sockets.MSG_OOB)
+    calls: list[tuple[Any, ...]] = [([b"x"], [(1, 1, b"")]), ([b"x"], [], 0, ours.sock.getpeername())]
+    for arguments in calls:
+        with pytest.raises(OSError, match="neither ancillary data nor an address") as caught:
+            ours.sock.sendmsg(*arguments)
+        assert caught.value.errno == errno.EOPNOTSUPP
+    assert ours.nothing_came()
+
+
+def test_each_send_is_a_message(serve: Serve, dial: Dial) -> None:
+    def handle(socket: AnySocket) -> None:
+        sock = socket.as_stdlib()
+        assert sock.recv(10) == b"?"
+        sock.sendall(b"one")
+        sock.send(b"two")
+        sock.sendmsg([b"th", b"ree"])
+
+    server = serve(handle)
+    peer = dial(server)
+    peer.send(b"?")
+    assert peer.read_to_end() == b"onetwothree"
+    stats = server.stats()
+    assert (stats.messages_read, stats.messages_written, stats.bytes_written) == (1, 3, 11)
+
+
+@pytest.mark.parametrize(("mark", "taken"), [(0, 1), (3, 3), (1000, 4)])
+def test_without_blocking_no_more_is_taken_at_a_time_than_may_be_left_behind(
+    mark: int, taken: int, by_hand: MakeByHand
+) -> None:
+    pair = by_hand(high_water_mark=mark)
+    sock = pair.socket.as_stdlib()
+    sock.setblocking(False)
+    assert sock.send(b"abcd") == taken
+    sock.sendall(b"efgh")
+    assert pair.peer.recv(10) == b"abcd"[:taken] + b"efgh"
+
+
+@pytest.fixture
+def queued(by_hand: MakeByHand) -> tuple[ByHand, Any]:
+    """A socket to which others have written 1,000,000 bytes that its peer does not read, and its other clothes."""
+    pair = by_hand()
+    pair.socket.write(stream(1_000_000))
+    turns()
+    assert pair.socket.buffered > 65_536
+    return pair, pair.socket.as_stdlib()
+
+
+Queued = tuple[ByHand, Any]
+
+
+def read_exactly(pair: ByHand, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        parts += pair.peer.recv(size - len(parts))
+    return bytes(parts)
+
+
+@pytest.mark.parametrize("timeout", [0.0, 0.02])
+def test_what_others_have_queued_is_not_overtaken(timeout: float, queued: Queued) -> None:
+    pair, sock = queued
+    sock.settimeout(timeout)
+    for call in (sock.send, sock.sendall):
+        with pytest.raises(TimeoutError if timeout else BlockingIOError):
+            call(b"refused")
+    assert pair.socket.bytes_written + pair.socket.buffered == 1_000_000, "nothing of it was taken"
+    sock.settimeout(PATIENCE)
+    sending = gevent.spawn(sock.sendall, stream(500_000, 1_000_000))
+    assert read_exactly(pair, 1_400_000) == stream(1_400_000)
+    sending.get(timeout=PATIENCE)
+    assert read_exactly(pair, 100_000) == stream(100_000, 1_400_000)
+
+
+@pytest.mark.parametrize("cause", [ConnectionResetError(errno.ECONNRESET, "reset"), TimeoutError("took too long")])
+def test_what_ended_the_connection_is_what_the_standard_library_would_raise(cause: OSError) -> None:
+    error = SocketClosed(errno.EPIPE, "the connection is over")
+    error.__cause__, error.socket = cause, object()
+    told = failure(error)
+    assert type(told) is type(cause) and told.args == cause.args and told is not cause
+    assert getattr(told, "socket", None) is error.socket
+
+
+@pytest.mark.parametrize(("otherwise", "kind"), [(errno.EPIPE, BrokenPipeError), (errno.EBADF, OSError)])
+def test_what_this_side_has_ended_is_a_number_of_its_own(otherwise: int, kind: type[OSError]) -> None:
+    told = failure(SocketClosed(errno.EPIPE, "the socket has ended"), otherwise)
+    assert type(told) is kind and told.errno == otherwise
+    assert str(told) == f"[Errno {otherwise}] {os.strerror(otherwise)}"
+    assert getattr(told, "socket", "missing") is None

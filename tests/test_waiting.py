@@ -1,15 +1,18 @@
 """How blocking style waits: when it is woken, what goes out before, and what its watcher does."""
 
 import socket as sockets
+from pathlib import Path
 
 import gevent
 import pytest
 from gevent.exceptions import BlockingSwitchOutError
 
 import greensock
-from connections import AnySocket, ByHand, MakeByHand, attempt, stream, turns, wait_until_steady
+from connections import AnySocket, ByHand, MakeByHand, attempt, few_turns, stream, turns, wait_until_steady
 from greensock import CloseReason, SocketClosed
-from greensock.testing import PATIENCE, Serve, wait_until
+from greensock.testing import PATIENCE, Dial, Peer, Serve, wait_until
+from greensock.wire import SMALL_READ
+from tls_peer import SecurePeer, credentials, stuff, unstuff
 
 
 @pytest.fixture
@@ -50,6 +53,68 @@ def test_a_switch_by_mistake_is_not_taken_for_input(pair: ByHand) -> None:
     assert not reading.ready()
     pair.says(b"x")
     assert reading.get(timeout=PATIENCE) == b"x"
+
+
+def test_what_has_come_already_is_given_without_a_turn(pair: ByHand) -> None:
+    others: list[int] = []
+    pair.says(b"x")
+    gevent.spawn(others.append, 1)
+    assert pair.socket.recv() == b"x"
+    assert not others
+
+
+def test_what_came_together_is_given_together_however_much_it_was_before(pair: ByHand) -> None:
+    for size in (10, SMALL_READ, SMALL_READ + 1, 10, 100_000, 1, SMALL_READ - 1, SMALL_READ * 2, 1, 1):
+        pair.says(stream(size))
+        assert pair.socket.recv(200_000) == stream(size)
+
+
+def test_each_read_that_gave_something_is_a_message(serve: Serve, dial: Dial) -> None:
+    def handle(socket: AnySocket) -> None:
+        for chunk in socket:
+            socket.write(chunk)
+
+    server = serve(handle)
+    peer = dial(server)
+    for word in (b"a", b"two", b"word"):
+        assert peer.exchange(word) == word
+    peer.finish()
+    assert peer.read_to_end() == b""
+    stats = server.stats()
+    assert (stats.messages_read, stats.bytes_read) == (3, 8)
+
+
+def test_a_peer_that_floods_gets_no_more_turns_than_others(serve: Serve, dial: Dial) -> None:
+    order: list[str] = []
+
+    def handle(socket: AnySocket) -> None:
+        name = socket.recv().decode()
+        for _ in socket:
+            order.append(name)
+
+    server = serve(handle)
+    peers = {name: dial(server) for name in ("before", "flood", "behind")}
+    for name, peer in peers.items():
+        peer.send(name.encode())
+    wait_until(lambda: server.stats().messages_read == 3)
+    turns()
+    for name, peer in peers.items():
+        peer.send(bytes(300_000) if name == "flood" else b"x")
+    wait_until(lambda: server.stats().bytes_read == 300_019)
+    assert order.count("flood") > 3
+    assert sorted(order[:3]) == ["before", "behind", "flood"]
+
+
+@pytest.mark.parametrize("stop", ["pause", "resume"])
+def test_pause_and_resume_are_without_effect(stop: str, pair: ByHand) -> None:
+    getattr(pair.socket, stop)()
+    pair.says(b"x")
+    assert pair.socket.recv(timeout=PATIENCE) == b"x"
+    reading = gevent.spawn(pair.socket.recv)
+    turns()
+    getattr(pair.socket, stop)()
+    pair.says(b"y")
+    assert reading.get(timeout=PATIENCE) == b"y"
 
 
 # -- what is written meanwhile -------------------------------------------------------------------------
@@ -95,6 +160,63 @@ def test_what_was_written_is_sent_when_the_reader_blocks_elsewhere(pair: ByHand)
     answering.get()
 
 
+def test_a_cork_holds_back_what_was_written_before_a_wait(pair: ByHand) -> None:
+    def read() -> None:
+        with pair.socket.cork():
+            pair.socket.write("held")
+            pair.socket.recv()
+            assert pair.socket.bytes_written == 0
+            pair.socket.write(" back")
+            pair.socket.recv(timeout=PATIENCE)
+            assert pair.socket.bytes_written == 0
+
+    reading = gevent.spawn(read)
+    for _ in range(2):
+        turns()
+        assert not reading.ready()
+        pair.says(b"x")
+    reading.get(timeout=PATIENCE)
+    assert pair.peer.recv(20) == b"held back"
+
+
+def test_what_others_write_while_it_waits_is_sent(pair: ByHand) -> None:
+    reading = gevent.spawn(pair.socket.recv)
+    turns()
+    pair.socket.write("by another")
+    assert pair.peer.recv(20) == b"by another"
+    assert not reading.ready()
+    pair.says(b"x")
+    assert reading.get(timeout=PATIENCE) == b"x"
+
+
+@pytest.mark.parametrize("comes", ["a record", "a part of one"])
+def test_words_of_tls_for_which_there_was_no_room_go_out_without_an_answer(
+    comes: str, serve: Serve, tmp_path: Path
+) -> None:
+    received: list[bytes] = []
+    server = serve(received.extend, f"unix:{tmp_path}/s", tls=credentials())
+    with SecurePeer(server.address) as peer:
+        peer.send(b"x")
+        wait_until(lambda: server.stats().bytes_read)
+        peer.feed()  # session tickets
+        (socket,) = server.sockets
+        stuffed = stuff(socket)
+        socket._wire._say(b"words")  # type: ignore[attr-defined]
+        record = peer.encrypt(b"more")
+        peer.send_raw(record if comes == "a record" else record[:-1])
+        wait_until(lambda: socket._writer is not None and socket._writer.active)
+        unstuff(peer, stuffed)
+        assert Peer.read_exactly(peer, 5) == b"words"
+        with few_turns():
+            turns()
+        if comes != "a record":
+            peer.send_raw(record[-1:])
+        wait_until(lambda: server.stats().bytes_read == 5)
+        peer.finish()
+    wait_until(lambda: received)
+    assert b"".join(received) == b"xmore"
+
+
 # -- the watcher ---------------------------------------------------------------------------------------
 
 
@@ -115,6 +237,18 @@ def test_the_watcher_is_not_touched_between_messages(pair: ByHand) -> None:
         gevent.spawn(pair.says, b"x")
         assert pair.socket.recv() == b"x"
         assert pair.socket._reader.active is started is True
+
+
+def test_a_reader_that_waits_costs_no_turns(pair: ByHand) -> None:
+    reading = gevent.spawn(pair.socket.recv, timeout=PATIENCE)
+    with few_turns():
+        turns()
+    pair.says(b"x")
+    assert reading.get(timeout=PATIENCE) == b"x"
+    pair.says(b"y")
+    with few_turns():
+        turns()
+    assert pair.socket.recv() == b"y"
 
 
 # -- room in the queue ---------------------------------------------------------------------------------
@@ -156,3 +290,14 @@ def test_but_not_who_broadcasts_to_it(unread: tuple[AnySocket, AnySocket]) -> No
     assert client.close_reason is CloseReason.SLOW_CONSUMER
     writing.get(timeout=PATIENCE)
     assert isinstance(raised[0], SocketClosed)
+
+
+def test_nor_the_hub(unread: tuple[AnySocket, AnySocket]) -> None:
+    client, _ = unread
+    assert not client.write(bytes(3_000_000))
+    assert wait_until_steady(client) > 100_000
+    raised: list[BaseException | None] = []
+    gevent.get_hub().loop.run_callback(lambda: raised.append(attempt(client.write, b"x")))
+    wait_until(lambda: raised)
+    assert raised == [None]
+    assert client.close_reason is CloseReason.SLOW_CONSUMER

@@ -8,10 +8,11 @@ import pytest
 from gevent.event import Event
 
 import greensock
-from connections import AnySocket, ByHand, MakeByHand, attempt, stream, turns
+from connections import AnySocket, ByHand, Gate, MakeByHand, attempt, stream, turns
 from greensock import CloseReason, IncompleteRead, SocketClosed, SocketState
 from greensock.framing import Lines
 from greensock.testing import PATIENCE, Dial, Peer, Recorder, Serve, wait_until
+from greensock.wire import SMALL_READ
 from program import Launch
 
 
@@ -75,6 +76,33 @@ def test_a_reset_that_a_write_meets_wakes_who_waits(serve: Any) -> None:
     assert isinstance(error, SocketClosed) and isinstance(error.__cause__, ConnectionResetError)
 
 
+@pytest.mark.parametrize("timeout", [None, PATIENCE])
+def test_a_reset_that_is_met_by_what_a_read_sends_comes_after_what_had_arrived(
+    timeout: float | None, pair: ByHand
+) -> None:
+    pair.says(b"x")
+    assert pair.socket.recv(timeout=timeout) == b"x"
+    pair.resets(b"last words")
+    pair.socket.write("lost")
+    assert pair.socket.recv(timeout=timeout) == b"last words"
+    with pytest.raises(SocketClosed) as failure:
+        pair.socket.recv(timeout=timeout)
+    assert isinstance(failure.value.__cause__, ConnectionError)
+    assert (pair.socket.close_reason, pair.socket.unsent) == (CloseReason.RESET, 4)
+
+
+def test_a_reset_right_behind_a_full_small_read_comes_after_it(pair: ByHand) -> None:
+    """The read that looks for more of the same is the one that is told, and told once."""
+    pair.says(b"small")
+    assert pair.socket.recv() == b"small"
+    pair.resets(stream(SMALL_READ))
+    assert pair.socket.recv() == stream(SMALL_READ)
+    for _ in range(2):
+        with pytest.raises(SocketClosed) as failure:
+            pair.socket.recv()
+        assert isinstance(failure.value.__cause__, ConnectionResetError)
+
+
 def test_the_end_after_our_own_end_closes(pair: ByHand) -> None:
     pair.socket.end("bye")
     assert pair.peer.recv(10) == b"bye"
@@ -121,6 +149,50 @@ def test_close_waits_no_longer_than_its_timeout(by_hand: MakeByHand) -> None:
         pair.socket.close()
     wait_until(lambda: pair.socket.closed)
     assert pair.socket.unsent > 0
+
+
+def test_a_close_that_waits_ends_with_the_connection(pair: ByHand) -> None:
+    pair.socket.write(stream(2_000_000))
+    closing = gevent.spawn(attempt, pair.socket.close)
+    turns()
+    assert not closing.ready()
+    assert pair.socket.state is SocketState.CLOSING
+    pair.peer.close()
+    assert closing.get(timeout=PATIENCE) is None
+    assert pair.socket.closed and pair.socket.unsent > 0
+
+
+def test_a_second_close_does_not_wait(pair: ByHand) -> None:
+    pair.socket.write(stream(2_000_000))
+    closing = gevent.spawn(pair.socket.close)
+    turns()
+    with gevent.Timeout(PATIENCE):
+        pair.socket.close()
+    assert not closing.ready()
+    received = 0
+    while received < 2_000_000:
+        received += len(pair.peer.recv(100_000))
+    closing.get(timeout=PATIENCE)
+    assert pair.socket.unsent == 0
+
+
+def test_a_close_in_the_hub_does_not_wait(pair: ByHand) -> None:
+    pair.socket.write(stream(2_000_000))
+    raised: list[BaseException | None] = []
+    gevent.get_hub().loop.run_callback(lambda: raised.append(attempt(pair.socket.close)))
+    wait_until(lambda: raised)
+    assert raised == [None]
+    assert pair.socket.state is SocketState.CLOSING and pair.socket.buffered
+
+
+def test_a_close_with_nothing_queued_does_not_wait_for_the_peer(pair: ByHand) -> None:
+    pair.socket.write("bye")
+    with gevent.Timeout(PATIENCE / 2):
+        pair.socket.close()
+    assert pair.socket.state is SocketState.CLOSING
+    assert pair.peer.recv(10) == b"bye"
+    pair.peer.close()
+    wait_until(lambda: pair.socket.closed)
 
 
 # -- a drain -------------------------------------------------------------------------------------------
@@ -210,6 +282,34 @@ def test_a_peer_that_goes_on_sending_does_not_hold_up_a_drain(serve: Serve) -> N
             wait_until(lambda: all(socket.state is not SocketState.OPEN for socket in server.sockets))
         server.stop(0)
         flooding.kill()
+
+
+def test_after_a_drain_every_read_is_at_the_end(pair: ByHand) -> None:
+    owner = next(owner for owner in pair.socket._engine.owners if owner._shared is pair.socket._shared)
+    owner.stop(close_active=True)
+    wait_until(lambda: pair.socket.close_reason)
+    assert [pair.socket.recv(), *pair.socket, *pair.socket.lines(), pair.socket.recv()] == [b"", b""]
+    assert pair.socket.close_reason is CloseReason.STOPPED
+
+
+def test_while_it_drains_no_more_is_given_than_was_asked_for(serve: Serve, dial: Dial) -> None:
+    gate = Gate()
+    chunks: list[bytes] = []
+
+    def handle(socket: AnySocket) -> None:
+        gate.wait()
+        while chunk := socket.recv(3):
+            chunks.append(chunk)
+
+    server = serve(handle)
+    peer = dial(server)
+    peer.send(b"abcdefgh")
+    wait_until(lambda: gate.inside)
+    server.stop(close_active=True)
+    gate.open()
+    assert peer.read_to_end() == b""
+    assert chunks == [b"abc", b"def", b"gh"]
+    assert server.stats().bytes_read == 8
 
 
 # -- a fork --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from time import monotonic
 
 import gevent
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from connections import AnySocket, ByHand, MakeByHand, turns
 from greensock import CloseReason, IncompleteRead, SocketClosed, SocketState
-from greensock.testing import PATIENCE, Dial, Recorder, Serve
+from greensock.testing import PATIENCE, Dial, Recorder, Serve, wait_until
 
 
 @pytest.fixture
@@ -119,6 +120,71 @@ def test_deadlines_at_random_lose_nothing(data: st.DataObject, by_hand: MakeByHa
     assert socket.recv() == b""
 
 
+def test_a_deadline_is_that_of_the_whole_call(pair: ByHand) -> None:
+    def dribble() -> None:
+        while not pair.socket.closed:
+            pair.says(b".")
+            gevent.sleep(0.01)
+
+    dribbling = gevent.spawn(dribble)
+    began = monotonic()
+    with pytest.raises(TimeoutError, match=r"no more input came in 0\.1 s"):
+        pair.socket.read_exactly(1000, timeout=0.1)
+    assert 0.1 <= monotonic() - began < 2
+    dribbling.kill()
+    assert pair.socket.recv().strip(b".") == b""
+
+
+def test_a_deadline_is_never_early(pair: ByHand) -> None:
+    for timeout in (0.05, 0.01, 0.03):
+        began = monotonic()
+        with pytest.raises(TimeoutError):
+            pair.socket.recv(timeout=timeout)
+        assert monotonic() - began >= timeout
+
+
+@pytest.mark.parametrize("end", ["input", "kill"])
+def test_a_deadline_is_over_with_its_read(end: str, pair: ByHand) -> None:
+    reading = gevent.spawn(pair.socket.recv, timeout=0.05)
+    turns()
+    if end == "kill":
+        reading.kill()
+    else:
+        pair.says(b"in time")
+        assert reading.get(timeout=PATIENCE) == b"in time"
+    reading = gevent.spawn(pair.socket.recv)
+    gevent.sleep(0.1)
+    assert not reading.ready()
+    pair.says(b"x")
+    assert reading.get(timeout=PATIENCE) == b"x"
+
+
+def test_one_timer_serves_many_reads_and_goes_with_the_socket(pair: ByHand) -> None:
+    def timer() -> object:
+        assert pair.socket._input is not None and pair.socket._input.clock is not None
+        return pair.socket._input.clock.timer
+
+    def read(timeout: float) -> object:
+        gevent.spawn(pair.says, b"x")
+        assert pair.socket.recv(timeout=timeout) == b"x"
+        return timer()
+
+    pair.says(b"x")
+    assert pair.socket.recv(timeout=0.01) == b"x"
+    assert pair.socket._input is not None
+    assert pair.socket._input.clock is None, "nothing was waited for"
+    first = read(100.0)
+    assert first is not None
+    assert read(100.0) is read(200.0) is first
+    shorter = read(50.0)
+    assert shorter is not first
+    assert read(100.0) is shorter
+    pair.socket.close()
+    pair.peer.close()
+    wait_until(lambda: pair.socket.closed)
+    assert timer() is None
+
+
 # -- the idle clock ------------------------------------------------------------------------------------
 
 
@@ -158,3 +224,29 @@ def test_it_stands_still_while_it_does_something_else(serve: Serve, dial: Dial) 
     recorder = Recorder(handle=handle)
     assert dial(serve(recorder.handlers, idle_timeout=0.05)).read_to_end() == b"done"
     assert "timeout" not in recorder.events
+
+
+def test_what_others_send_restarts_it(by_hand: MakeByHand) -> None:
+    pair = by_hand(idle_timeout=0.3)
+    reading = gevent.spawn(pair.socket.recv)
+    for _ in range(5):
+        gevent.sleep(0.1)
+        pair.socket.write("still here")
+    assert not reading.ready()
+    assert pair.socket.state is SocketState.OPEN
+    pair.says(b"x")
+    assert reading.get(timeout=PATIENCE) == b"x"
+
+
+def test_it_is_never_early_whatever_the_waits_are_cut_into(by_hand: MakeByHand) -> None:
+    pair = by_hand(idle_timeout=0.2)
+    waited = 0.0
+    while not pair.socket.closed:
+        began = monotonic()
+        try:
+            pair.socket.recv(timeout=0.03)
+        except (TimeoutError, SocketClosed):
+            waited += monotonic() - began
+        gevent.sleep(0.02)  # in which nobody waits
+        assert waited < 2
+    assert waited >= 0.2

@@ -1,14 +1,17 @@
 """A peer that speaks TLS, for better or worse, and what it takes to be its server."""
 
+import os
 import socket as sockets
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
 import authority
-from greensock.secure import Buffers, Secure, secured
+import greensock
+from greensock.sealing import Buffers
+from greensock.secure import Secure, secured
 from greensock.testing import Peer
 from greensock.wire import READ_SIZE, Plain
 
@@ -161,6 +164,23 @@ class SecurePeer(Peer):
     def break_off(self) -> None:
         """Send FIN without close_notify."""
         super().finish()
+
+
+# -- full kernels ----------------------------------------------------------------------------------------
+
+
+def stuff(socket: greensock.Socket[Any]) -> int:
+    """Fill the kernel behind the back of *socket*, with bytes that are none of TLS; returns with how many."""
+    stuffed = 0
+    with suppress(BlockingIOError):
+        while True:
+            stuffed += os.write(socket.fileno(), bytes(1000))
+    return stuffed
+
+
+def unstuff(peer: SecurePeer, size: int) -> None:
+    """Take them out at the other end."""
+    assert Peer.read_exactly(peer, size) == bytes(size)
 
 
 # -- wires -----------------------------------------------------------------------------------------------

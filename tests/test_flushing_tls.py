@@ -1,0 +1,78 @@
+"""From the queue to the kernel in TLS, which has words of its own to send: session tickets, and its goodbye.
+
+The kernel is filled behind the back of the socket, with bytes that are none of TLS and that the peer takes out again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import greensock
+from connections import AnySocket, echoing, few_turns, turns
+from greensock import CloseReason, SocketState
+from greensock.testing import Recorder, Serve
+from tls_peer import SecurePeer, credentials, stuff, unstuff
+
+Shaken = tuple[AnySocket, SecurePeer]
+
+
+def listen(serve: Serve, path: Path, recorder: Recorder, **options: Any) -> greensock.Server:
+    """Over a unix socket, whose capacity does not change as long as nobody reads."""
+    return serve(recorder.handlers, f"unix:{path}/s", tls=greensock.TLS(**credentials()), **options)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return echoing()
+
+
+@pytest.fixture
+def shaken(serve: Serve, tmp_path: Path, recorder: Recorder) -> tuple[AnySocket, SecurePeer]:
+    """An open socket that TLS has nothing more to say to, and its peer."""
+    server = listen(serve, tmp_path, recorder, close_timeout=None)
+    peer = SecurePeer(server.address)
+    assert peer.exchange(b"x") == b"x"
+    return recorder.sockets[0], peer
+
+
+def test_a_goodbye_waits_for_room_and_fin_for_the_goodbye(shaken: Shaken, recorder: Recorder) -> None:
+    socket, peer = shaken
+    with peer:
+        stuffed = stuff(socket)
+        socket.end()
+        assert socket._wire.backlog is not None
+        with few_turns():
+            turns()
+        unstuff(peer, stuffed)
+        assert peer.read_to_end() == b"", "close_notify"
+        assert peer.socket.recv(1) == b"", "FIN"
+        with few_turns():
+            turns()
+        peer.finish()
+        recorder.wait_for("close")
+    assert socket.close_reason is CloseReason.LOCAL
+
+
+def test_what_closes_because_its_peer_has_ended_says_goodbye_first(shaken: Shaken, recorder: Recorder) -> None:
+    socket, peer = shaken
+    with peer:
+        stuffed = stuff(socket)
+        peer.finish()
+        recorder.wait_for("end")
+        turns()
+        assert socket.state is SocketState.CLOSING
+        unstuff(peer, stuffed)
+        assert peer.read_to_end() == b""
+        assert peer.socket.recv(1) == b""
+        recorder.wait_for("close")
+    assert socket.close_reason is CloseReason.EOF
+
+
+def test_a_peer_that_leaves_before_the_goodbye_has_room(shaken: Shaken, recorder: Recorder) -> None:
+    socket, peer = shaken
+    with peer:
+        stuff(socket)
+        socket.end()
+    assert recorder.wait_for("close") == (socket, None)
+    assert socket.close_reason is CloseReason.LOCAL
