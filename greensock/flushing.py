@@ -148,8 +148,11 @@ class Flushing(Link):
             self._progress = monotonic()  # from here on it is the peer's FIN that is waited for
 
     def _push(self) -> None:
-        """The kernel has room for what TLS itself has to say; nothing else is on its way. Runs in the hub."""
+        """The kernel has room for what TLS itself has to say. Runs in the hub."""
         wire = self._wire
+        if self._counted and not self._flags & HANDSHAKING:
+            self._flush()  # what was written since may be encrypted behind it: it is taken off the queue with it
+            return
         try:
             if wire.backlog is not None:
                 wire.push()
@@ -166,7 +169,7 @@ class Flushing(Link):
                 self._writer.stop()
             if self._flags & EOF_READ and self._flags & FIN_SENT:
                 self._close_now()
-            elif not self._flags & HANDSHAKING:
+            elif not self._flags & HANDSHAKING and not self._corks:
                 self._flush()
 
     def _sending_failed(self, error: OSError) -> None:

@@ -3,6 +3,7 @@
 The kernel is filled behind the back of the socket, with bytes that are none of TLS and that the peer takes out again.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import greensock
 from connections import AnySocket, echoing, few_turns, turns
 from greensock import CloseReason, SocketState
-from greensock.testing import Recorder, Serve
+from greensock.testing import Recorder, Serve, wait_until
 from tls_peer import SecurePeer, credentials, stuff, unstuff
 
 Shaken = tuple[AnySocket, SecurePeer]
@@ -76,3 +77,61 @@ def test_a_peer_that_leaves_before_the_goodbye_has_room(shaken: Shaken, recorder
         socket.end()
     assert recorder.wait_for("close") == (socket, None)
     assert socket.close_reason is CloseReason.LOCAL
+
+
+@pytest.mark.parametrize("corked", [False, True])
+def test_what_is_written_while_the_tickets_wait_for_room_comes_once_and_after_them(
+    corked: bool, serve: Serve, tmp_path: Path, recorder: Recorder
+) -> None:
+    server = listen(serve, tmp_path, recorder)
+    with SecurePeer(server.address, shake=False) as peer:
+        peer.send_raw(peer.hello())
+        peer.feed()
+        (socket,) = server._shared.handshaking
+        stuffed = stuff(socket)
+        peer.shake_hands()
+        recorder.wait_for("open")
+        turns()
+        assert socket._wire.backlog is not None
+        if corked:
+            with socket.cork():
+                socket.write(b"hel")
+                unstuff(peer, stuffed)
+                wait_until(lambda: socket._wire.backlog is None)
+                turns()
+                assert socket.bytes_written == 0, "a cork holds also what comes behind words of TLS"
+                socket.write(b"lo")
+        else:
+            socket.write(b"hello")
+            turns()
+            unstuff(peer, stuffed)
+        peer.finish()
+        assert peer.read_to_end() == b"hello"
+        recorder.wait_for("close")
+    assert (socket.bytes_written, socket.unsent) == (5, 0)
+
+
+def test_what_waits_behind_the_tickets_is_counted_as_the_kernel_takes_it(
+    serve: Serve, tmp_path: Path, recorder: Recorder
+) -> None:
+    server = listen(serve, tmp_path, recorder)
+    with SecurePeer(server.address, shake=False) as peer:
+        peer.send_raw(peer.hello())
+        peer.feed()
+        (socket,) = server._shared.handshaking
+        stuffed = stuff(socket)
+        peer.shake_hands()
+        recorder.wait_for("open")
+        turns()
+        text = os.urandom(1_000_000)
+        assert not socket.write(text)
+        turns()
+        assert (socket.buffered, socket.bytes_written) == (len(text), 0)
+        unstuff(peer, stuffed)
+        assert peer.read_exactly(len(text)) == text
+        recorder.wait_for("drain")
+        assert (socket.buffered, socket.bytes_written) == (0, len(text))
+        socket.end(b"end")
+        assert peer.read_to_end() == b"end"
+        peer.finish()
+        recorder.wait_for("close")
