@@ -264,7 +264,7 @@ class Waiting(Receiving):
             chunk = b""
         except OSError as error:
             self._reading_failed(error)
-            raise self._closed_error() from None
+            raise self._closed_error()  # noqa: B904 - it has a cause of its own, which "from" would take away
         data.allowance = data.allowance - len(chunk) if chunk else 0
         return self._count(chunk) if chunk else b""
 

@@ -8,7 +8,7 @@ import pytest
 from gevent.event import Event
 
 import greensock
-from connections import AnySocket, ByHand, Gate, MakeByHand, attempt, stream, turns
+from connections import AnySocket, ByHand, Gate, MakeByHand, attempt, reset_after, stream, turns
 from greensock import CloseReason, IncompleteRead, SocketClosed, SocketState
 from greensock.framing import Lines
 from greensock.testing import PATIENCE, Dial, Peer, Recorder, Serve, wait_until
@@ -310,6 +310,28 @@ def test_while_it_drains_no_more_is_given_than_was_asked_for(serve: Serve, dial:
     assert peer.read_to_end() == b""
     assert chunks == [b"abc", b"def", b"gh"]
     assert server.stats().bytes_read == 8
+
+
+def test_a_reset_while_it_drains_comes_after_what_had_arrived(serve: Serve, dial: Dial) -> None:
+    gate = Gate()
+    outcome: list[object] = []
+
+    def handle(socket: AnySocket) -> None:
+        gate.wait()
+        outcome.append(socket.recv())
+        outcome.append(attempt(socket.recv))
+
+    recorder = Recorder(handle=handle)
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    wait_until(lambda: gate.inside)
+    server.stop(close_active=True)
+    reset_after(peer, b"last words")
+    gate.open()
+    socket, error = recorder.wait_for("close")
+    assert outcome[0] == b"last words"
+    assert isinstance(outcome[1], SocketClosed) and isinstance(outcome[1].__cause__, ConnectionResetError)
+    assert isinstance(error, ConnectionResetError) and socket.close_reason is CloseReason.RESET
 
 
 # -- a fork --------------------------------------------------------------------------------------------
