@@ -69,6 +69,11 @@ class Frames:
         self.messages = iter(messages)
         return len(messages)
 
+    def clear(self) -> None:
+        """Forget what was not delivered."""
+        self.messages = iter(())
+        self.failure = None
+
 
 class Receiving(Handshaking):
     """Reads, and the delivery of what was read."""

@@ -290,12 +290,19 @@ class Waiting(Receiving):
         data.saved = b"".join(parts)
 
     def _close(self, reason: CloseReason, error: BaseException | None) -> None:
-        data = self._input
-        if data is not None and self._state is not CLOSING and self._state is not CLOSED:
+        if self._input is not None and self._state is not CLOSING and self._state is not CLOSED:
             self._reader.stop()  # from now on it is for what is discarded
-            data.clear()
+            self._forget_input()
             self._wake_later()
         super()._close(reason, error)
+
+    def _forget_input(self) -> None:
+        """This side has closed the connection, and wants to know no more: neither bytes nor messages."""
+        data = self._input
+        if data is not None and self._state is not CLOSING and self._state is not CLOSED:
+            data.clear()
+            if self._frames is not None:
+                self._frames.clear()
 
     def _close_now(self, *, abort: bool = False) -> None:
         super()._close_now(abort=abort)
@@ -345,6 +352,15 @@ class Waiting(Receiving):
                 self._wait_for(0, self._shared.options.close_timeout)
             except (SocketClosed, TimeoutError):
                 pass  # ``unsent`` tells, or what is left goes on without this greenlet
+
+    def terminate(self) -> None:
+        """Drop what is queued and reset the connection (RST) at once; ``unsent`` tells what was dropped.
+
+        In blocking style nothing is given any more of what had been received.
+        """
+        self._check_thread()
+        self._forget_input()
+        super().terminate()
 
     def pause(self) -> None:
         """Stop the delivery of ``data``. In blocking style, where nothing is delivered, without effect."""

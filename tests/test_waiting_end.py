@@ -103,6 +103,36 @@ def test_a_reset_right_behind_a_full_small_read_comes_after_it(pair: ByHand) -> 
         assert isinstance(failure.value.__cause__, ConnectionResetError)
 
 
+@pytest.mark.parametrize("close", ["close", "terminate"])
+@pytest.mark.parametrize("framed", [False, True])
+def test_what_had_come_is_not_given_after_this_side_has_closed(framed: bool, close: str, by_hand: MakeByHand) -> None:
+    pair = by_hand(framing=Lines() if framed else None)
+    pair.says(b"one\ntwo\nthree\nfo")
+    lines = pair.socket.messages() if framed else pair.socket.lines()
+    assert next(lines) == b"one"
+    getattr(pair.socket, close)()
+    for _ in range(2):
+        with pytest.raises(SocketClosed):
+            next(lines)
+    read = pair.socket.read_message if framed else pair.socket.recv
+    with pytest.raises(SocketClosed):
+        read()
+    assert pair.socket.close_reason is CloseReason.LOCAL
+
+
+def test_what_had_come_before_the_peer_reset_is_given_after_a_close(pair: ByHand) -> None:
+    pair.resets(b"one\ntwo\n")
+    lines = pair.socket.lines()
+    assert next(lines) == b"one"
+    pair.socket.write("x")
+    assert isinstance(attempt(pair.socket.flush), SocketClosed)
+    pair.socket.close()
+    pair.socket.terminate()
+    assert next(lines) == b"two"
+    with pytest.raises(SocketClosed):
+        next(lines)
+
+
 def test_the_end_after_our_own_end_closes(pair: ByHand) -> None:
     pair.socket.end("bye")
     assert pair.peer.recv(10) == b"bye"
