@@ -143,6 +143,8 @@ class StdlibStream:
         try:
             if queue.over:  # by others, who write to the same socket
                 socket._wait_for(queue.high, self._timeout)
+                if not socket._writable:  # ended or closed by somebody else meanwhile
+                    raise socket._closed_error()
             self._push(chunk)
             if queue.over:
                 socket._wait_for(queue.high, None if deadline is None else max(0.0, deadline - monotonic()))

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connections import BOTH, AnySocket, ByHand, MakeByHand, StdlibPair, stream, turns
+from connections import BOTH, AnySocket, ByHand, MakeByHand, StdlibPair, attempt, stream, turns
 from greensock import SocketClosed
 from greensock.stdlib_stream import failure
 from greensock.testing import PATIENCE, Dial, Serve, wait_until
@@ -598,6 +598,24 @@ def test_what_others_have_queued_is_not_overtaken(timeout: float, queued: Queued
     assert read_exactly(pair, 1_400_000) == stream(1_400_000)
     sending.get(timeout=PATIENCE)
     assert read_exactly(pair, 100_000) == stream(100_000, 1_400_000)
+
+
+@pytest.mark.parametrize("ending", ["end", "close", "terminate"])
+def test_who_waits_for_room_sends_nothing_after_somebody_else_ended_the_socket(ending: str, queued: Queued) -> None:
+    pair, sock = queued
+    sending = gevent.spawn(attempt, sock.sendall, b"too late")
+    turns()
+    assert not sending.ready()
+    gevent.spawn(getattr(pair.socket, ending))
+    turns()
+    received = bytearray()
+    while part := pair.peer.recv(100_000):
+        received += part
+    error = sending.get(timeout=PATIENCE)
+    assert isinstance(error, BrokenPipeError)
+    assert received == stream(len(received))
+    assert pair.socket.bytes_written + pair.socket.unsent == 1_000_000
+    assert not pair.socket._is_own_failure(error), "this side did it"
 
 
 @pytest.mark.parametrize("cause", [ConnectionResetError(errno.ECONNRESET, "reset"), TimeoutError("took too long")])
