@@ -163,6 +163,8 @@ class StdlibStream:
             raise BlockingIOError(EAGAIN, os.strerror(EAGAIN))
         chunk = chunk[: max(socket._queue.high, 1)]
         self._push(chunk)
+        if not socket._writable:
+            raise failure(socket._closed_error(), EPIPE)
         return len(chunk)
 
     def _push(self, chunk: bytes) -> None:

@@ -387,7 +387,9 @@ def test_sendall_without_blocking_is_told_that_the_kernel_is_full(pair: StdlibPa
             pair.sock.sendall(b"x" * (1 << 20))
 
 
-def test_a_peer_that_has_reset_is_a_broken_pipe(pair: StdlibPair) -> None:
+@pytest.mark.parametrize("timeout", [None, 5.0, 0.0])
+def test_a_peer_that_has_reset_is_a_broken_pipe(pair: StdlibPair, timeout: float | None) -> None:
+    pair.sock.settimeout(timeout)
     pair.reset()
     with pytest.raises((BrokenPipeError, ConnectionResetError)):
         pair.sock.sendall(b"into the void")
