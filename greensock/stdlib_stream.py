@@ -91,6 +91,8 @@ class StdlibStream:
         """Send all of *data*. Returns when the kernel has it, save for at most ``high_water_mark`` bytes."""
         self._check_flags(flags)
         chunk = _as_bytes(data)
+        if not chunk:
+            self._writable()  # which tells when it is not
         while chunk and self._timeout == 0.0:
             chunk = chunk[self._send_now(chunk) :]
         if chunk:

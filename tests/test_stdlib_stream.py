@@ -446,6 +446,18 @@ def test_only_bytes_of_a_file_are_sent(pair: StdlibPair, tmp_path: Path) -> None
     assert pair.read_all() == b""
 
 
+@pytest.mark.parametrize("data", [b"", b"x"])
+@pytest.mark.parametrize("call", ["send", "sendall"])
+def test_what_has_ended_takes_nothing_not_even_nothing(pair: StdlibPair, call: str, data: bytes) -> None:
+    pair.sock.shutdown(sockets.SHUT_WR)
+    with pytest.raises(BrokenPipeError):
+        getattr(pair.sock, call)(data)
+    pair.sock.close()
+    with pytest.raises(OSError) as caught:
+        getattr(pair.sock, call)(data)
+    assert caught.value.errno == errno.EBADF
+
+
 # -- ours alone ----------------------------------------------------------------------------------------
 
 
