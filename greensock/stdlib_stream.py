@@ -2,6 +2,7 @@
 
 import _socket
 import os
+import stat
 from errno import EAGAIN, EBADF, EOPNOTSUPP, EPIPE
 from time import monotonic
 from typing import IO, Any, Final, NoReturn
@@ -126,7 +127,7 @@ class StdlibStream:
         if count is not None and (not isinstance(count, int) or count <= 0):
             kind = ValueError if isinstance(count, int) else TypeError
             raise kind(f"count must be a positive integer (got {count!r})")
-        if offset:
+        if offset or _is_regular(file):
             file.seek(offset)
         sent = 0
         while count is None or sent < count:
@@ -232,6 +233,14 @@ def _as_bytes(data: Buffer) -> bytes:
     if isinstance(data, str):
         raise TypeError("a bytes-like object is required, not 'str'")
     return memoryview(data).tobytes()
+
+
+def _is_regular(file: IO[bytes]) -> bool:
+    """Whether it is a file of a file system. Others may have no beginning to go back to."""
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError):
+        return False
 
 
 def closed() -> OSError:

@@ -446,6 +446,20 @@ def test_only_bytes_of_a_file_are_sent(pair: StdlibPair, tmp_path: Path) -> None
     assert pair.read_all() == b""
 
 
+def test_a_file_is_sent_from_its_beginning_also_when_some_of_it_was_read(pair: StdlibPair, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    with path.open("rb") as file:
+        assert file.read(3) == b"012"
+        assert pair.sock.sendfile(file) == 10
+        assert file.tell() == 10
+    memory = io.BytesIO(b"abcdef")
+    assert memory.read(3) == b"abc"
+    assert pair.sock.sendfile(memory) == 3, "what is no regular file goes on where it is"
+    pair.sock.shutdown(sockets.SHUT_WR)
+    assert pair.read_all() == b"0123456789def"
+
+
 @pytest.mark.parametrize("data", [b"", b"x"])
 @pytest.mark.parametrize("call", ["send", "sendall"])
 def test_what_has_ended_takes_nothing_not_even_nothing(pair: StdlibPair, call: str, data: bytes) -> None:
