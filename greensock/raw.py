@@ -12,12 +12,14 @@ def peek(socket: Encryption, size: int, timeout: float | None) -> bytes:
     """What :meth:`Socket.recv` would give, without taking it.
 
     Raises:
-        ValueError: the socket is encrypted. What is there of a record cannot be seen.
+        ValueError: the socket is encrypted: what is there of a record cannot be seen. Or *size* is below 0.
         TimeoutError, SocketClosed, RuntimeError: see :meth:`Socket.recv`.
     """
     data = socket._check_reading()
     if socket.encrypted:
         raise ValueError("MSG_PEEK is not for encrypted sockets")
+    if size < 0:
+        raise ValueError(f"cannot read {size} bytes")
     if data.size:
         return data.peek(size)
     deadline = deadline_of(timeout)

@@ -96,6 +96,8 @@ def test_it_sees_what_was_received_and_not_read_yet(pair: ByHand) -> None:
     assert raw.peek(pair.socket, 100, None) == b"two"
     assert raw.peek(pair.socket, 1, None) == b"t"
     assert raw.peek(pair.socket, 0, None) == b""
+    with pytest.raises(ValueError, match="cannot read -1 bytes"):
+        raw.peek(pair.socket, -1, None)
     assert pair.socket.recv() == b"two"
 
 
