@@ -1,4 +1,4 @@
-"""The streams of ``tests/corpus``: each gives the same messages and the same error, however it is cut."""
+"""Decoders on the streams of ``tests/corpus``: the same messages and the same error, however each one is cut."""
 
 import random
 import subprocess
