@@ -1,27 +1,23 @@
 """The client of a locust user: what it records of requests and replies, whatever becomes of them."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import perf_counter, time
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from connections import attempt
 from greensock.framing import Fixed, LengthPrefixed, Lines
 from greensock.testing import Serve, wait_until
-from loadlab import Lab, echo, host, lab
+from loadlab import CONNECTED, Lab, Slow, echo, host, lab
 
 from greensock.locust import RequestFailed, SocketClient, SocketUser
 from locust.exception import CatchResponseError, LocustError, RescheduleTask, StopUser
 
 __all__ = ["host", "lab"]
-
-CONNECTED = ("CONN", "connect tcp", True)
 
 
 # -- exchange --------------------------------------------------------------------------------------------
@@ -80,15 +76,6 @@ def test_what_cannot_be_encoded_was_not_sent_and_is_no_row(lab: Lab, host: str, 
     assert lab.rows == [CONNECTED, ("TCP", "exchange", True)]
 
 
-def test_greenlets_share_the_connection_and_each_gets_its_own_reply(lab: Lab, host: str) -> None:
-    client = lab.user(host).client
-    calls = [gevent.spawn(client.exchange, b"%d" % number) for number in range(50)]
-    gevent.joinall(calls, timeout=10, raise_error=True)
-    assert [call.value for call in calls] == [b"%d" % number for number in range(50)]
-    assert lab.rows.count(CONNECTED) == 1
-    assert len(lab.rows) == 51
-
-
 # -- no reply --------------------------------------------------------------------------------------------
 
 
@@ -101,39 +88,6 @@ def test_no_reply_in_time_is_a_failure_and_ends_the_task(lab: Lab, host: str) ->
     assert lab.failures("TCP") == ["TimeoutError('no reply in time')"]
     assert 50 <= lab.requests[1]["response_time"] < 5000
     assert lab.requests[1]["response"] is None
-
-
-def test_a_late_reply_is_given_to_nobody(lab: Lab, host: str) -> None:
-    client = lab.user(host).client
-    with pytest.raises(RequestFailed):
-        client.exchange(b"wait 0.1", timeout=0.02)
-    assert client.exchange(b"mine") == b"mine"
-    assert lab.rows == [CONNECTED, ("TCP", "exchange", False), ("TCP", "exchange", True)]
-
-
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8), st.booleans()), min_size=1, max_size=12))
-def test_replies_are_never_mixed_up(lab: Lab, host: str, calls: list[tuple[int, int, bool]]) -> None:
-    """Whatever is slow, given up or killed: who gets a reply gets his own (redis-py's CVE-2023-28858)."""
-    client = lab.user(host).client
-
-    def call(number: int, delay: int, timeout: int) -> Any:
-        message = b"wait %.3f %d" % (delay / 1000, number)
-        try:
-            return client.exchange(message, timeout=timeout / 1000) == message
-        except RequestFailed:
-            return None
-
-    running = [gevent.spawn(call, number, delay, timeout) for number, (delay, timeout, _) in enumerate(calls)]
-    gevent.sleep(0.002)
-    for greenlet, (_, _, killed) in zip(running, calls, strict=True):
-        if killed:
-            greenlet.kill()
-    gevent.joinall(running, timeout=10)
-    assert all(greenlet.ready() for greenlet in running)
-    assert not any(greenlet.value is False for greenlet in running), "somebody has the reply of another"
-    assert client.exchange(b"last", timeout=5) == b"last"
-    client.close()
 
 
 def test_a_lost_connection_fails_each_that_waits_once_and_the_next_has_a_new_one(lab: Lab, host: str) -> None:
@@ -248,26 +202,6 @@ def test_an_answer_outside_a_block_is_a_mistake(lab: Lab, host: str) -> None:
 # -- many under way --------------------------------------------------------------------------------------
 
 
-class Slow:
-    """An echo that answers everything that has come, in the order *rearrange* gives it, and notes how much that was."""
-
-    def __init__(self, rearrange: Callable[[list[Any]], list[Any]] = list) -> None:
-        self.most = 0
-        self._rearrange = rearrange
-        self._waiting: list[Any] = []
-
-    def data(self, socket: Any, message: bytes) -> None:
-        self._waiting.append(message)
-        if len(self._waiting) == 1:
-            gevent.spawn_later(0.002, self._answer, socket)
-
-    def _answer(self, socket: Any) -> None:
-        waiting, self._waiting = self._waiting, []
-        self.most = max(self.most, len(waiting))
-        for message in self._rearrange(waiting):
-            socket.write_message(message)
-
-
 def test_many_are_under_way_and_never_more_than_depth(lab: Lab, serve: Serve) -> None:
     slow = Slow()
     client = lab.user(serve(slow, framing=Lines()).url).client
@@ -330,48 +264,6 @@ def test_killed_in_the_middle_of_many(lab: Lab, host: str) -> None:
     assert len(lab.rows) == 1 + 3 - lab.effort.aborted
     assert lab.effort.aborted == 2
     assert client.exchange(b"mine") == b"mine"
-
-
-# -- by key ----------------------------------------------------------------------------------------------
-
-
-def key(self: SocketUser, message: bytes) -> bytes | None:
-    return message[:1] if message[:1].isdigit() else None
-
-
-def test_replies_with_a_key_may_come_in_any_order(lab: Lab, serve: Serve) -> None:
-    server = serve(Slow(lambda waiting: waiting[::-1]), framing=Lines())
-    client = lab.user(server.url, correlate=key, on_push=lambda self, message: "news").client
-    messages = [b"%d" % number for number in range(10)]
-    assert client.exchange_many(messages, depth=5) == messages
-    calls = [gevent.spawn(client.exchange, message) for message in messages]
-    client.send(b"news")
-    gevent.joinall(calls, timeout=10, raise_error=True)
-    assert [call.value for call in calls] == messages
-    assert lab.rows.count(("PUSH", "news", True)) == 1
-    assert lab.rows.count(("TCP", "exchange", True)) == 20
-
-
-def test_keys_that_cannot_be(lab: Lab, host: str) -> None:
-    client = lab.user(host, correlate=key).client
-    with pytest.raises(ValueError, match="has no key"):
-        client.exchange(b"x")
-    waiting = gevent.spawn(client.exchange, b"1 waits a little")
-    gevent.sleep(0)
-    for call in (lambda: client.exchange(b"1"), lambda: client.exchange_many([b"2", b"3", b"2"])):
-        with pytest.raises(ValueError, match="under way already"):
-            call()
-    assert waiting.get(timeout=10) == b"1 waits a little"
-    assert client.exchange(b"2") == b"2"
-
-
-def test_a_late_reply_with_a_key_is_given_to_nobody(lab: Lab, serve: Serve) -> None:
-    client = lab.user(serve(Slow(), framing=Lines()).url, correlate=key, response_timeout=5.0).client
-    client.connect()
-    with pytest.raises(RequestFailed):
-        client.exchange(b"1", timeout=0.0001)
-    assert client.exchange(b"2") == b"2"
-    assert [row[0] for row in lab.rows] == ["CONN", "TCP", "TCP"], "it is no push either"
 
 
 # -- an open loop ----------------------------------------------------------------------------------------
@@ -585,19 +477,3 @@ def test_a_slow_on_push_makes_a_slow_reader(lab: Lab, serve: Serve) -> None:
     assert lab.rows == [CONNECTED, ("SEND", "send", True)]
     go_on.set()
     wait_until(lambda: lab.rows.count(("PUSH", "push", True)) == 300)
-
-
-def test_a_correlate_that_fails_for_what_came_is_a_mistake_of_the_test_and_fails_who_waits(lab: Lab, host: str) -> None:
-    def fussy(self: SocketUser, message: bytes) -> bytes:
-        if message == b"x" and lab.requests:  # when it comes back
-            raise KeyError("mistake")
-        return message
-
-    client = lab.user(host, correlate=fussy).client
-    client.exchange(b"hello")
-    waiting = gevent.spawn(attempt, client.exchange, b"silence")
-    gevent.sleep(0)
-    client.send(b"x")
-    assert isinstance(waiting.get(timeout=10), RequestFailed)
-    assert [type(error) for error in lab.errors] == [KeyError]
-    assert client.exchange(b"hello") == b"hello", "on a new connection"

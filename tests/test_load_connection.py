@@ -12,15 +12,12 @@ from connections import attempt
 from greensock import TLS, tls
 from greensock.framing import Lines
 from greensock.testing import Serve, wait_until
-from loadlab import Lab, echo, host, lab
+from loadlab import CONNECTED, Lab, echo, host, lab
 
 from greensock.locust import Backoff, RequestFailed, SocketUser
 from locust.exception import StopTest, StopUser
 
 __all__ = ["host", "lab"]
-
-CONNECTED = ("CONN", "connect tcp", True)
-
 
 # -- connections -----------------------------------------------------------------------------------------
 
