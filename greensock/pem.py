@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Final
 
 _BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+#: The spaces are as OpenSSL takes them, in PEM_get_EVP_CIPHER_INFO().
+_ENCRYPTED: Final = re.compile(rb"^Proc-Type:[ \t]*4,[ \t]*ENCRYPTED", re.MULTILINE)
 _CERTIFICATES: Final = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 
 # The tags of DER (X.690) that are asked for by name.
@@ -51,7 +53,7 @@ class Block:
     @property
     def encrypted(self) -> bool:
         """Whether this key needs a passphrase: PKCS#8 says so in the label, the older form in a header."""
-        return self.label.startswith("ENCRYPTED") or b"Proc-Type: 4,ENCRYPTED" in bytes(self.pem)
+        return self.label.startswith("ENCRYPTED") or _ENCRYPTED.search(self.pem) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,15 @@ def test_encrypted_keys(leaf: Issued, encoding: Encoding, form: PrivateFormat, p
     refused(r"^passphrase is wrong for key\[0\]", key=[key], cert=[leaf.cert], passphrase=b"")
 
 
+@pytest.mark.parametrize("header", [b"Proc-Type:4,ENCRYPTED", b"Proc-Type: \t4, ENCRYPTED"])
+def test_an_encrypted_key_is_known_by_its_header_whatever_its_spaces(header: bytes) -> None:
+    key = OURS.encoded(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, PASSPHRASE)
+    spaced = key.replace(b"Proc-Type: 4,ENCRYPTED", header)
+    assert spaced != key
+    assert served(key=spaced, cert=OURS.cert, passphrase=PASSPHRASE).ok
+    refused("^passphrase is missing: key is encrypted$", key=spaced, cert=OURS.cert)
+
+
 def test_an_encrypted_key_never_asks_on_the_terminal() -> None:
     """Where there is a terminal the question would be put to it, and the process would stand still."""
     program = f"""
