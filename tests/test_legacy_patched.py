@@ -200,7 +200,8 @@ def test_what_blocks_blocks_its_own_connection_only(run: Launch, how: str) -> No
 
 def test_the_tests_of_the_servers_pass_in_a_patched_program(tmp_path: Path) -> None:
     """All of them, of ours and of socketserver's, whose threads are greenlets there."""
-    tests = [str(HERE / name) for name in ("test_legacy_socketserver.py", "test_legacy_handlers.py")]
+    rooms = ("socketserver", "serving", "listening", "handlers")
+    tests = [str(HERE / f"test_legacy_{room}.py") for room in rooms]
     options = ["-q", "-p", "no:cacheprovider", f"--rootdir={HERE.parent}", f"--basetemp={tmp_path / 'base'}"]
     command = [sys.executable, "-m", "gevent.monkey", "--module", "pytest", *options, *tests]
     done = subprocess.run(command, capture_output=True, text=True, timeout=55, cwd=HERE.parent)
