@@ -68,6 +68,35 @@ def test_a_descriptor_is_a_leak() -> None:
     leaks.check()
 
 
+def test_another_descriptor_of_the_loop_itself_is_no_leak(launch: Launch) -> None:
+    """libev makes one when the kernel still tells of what was closed, because a copy of it is open."""
+    done = launch("""
+        import os, socket
+        lower = os.open("/dev/null", os.O_RDONLY)  # the loop's next one gets its number
+        import gevent
+        from greensock.testing import Leaks, wait_until
+
+        loop = gevent.get_hub().loop
+        before = loop.fileno()
+        leaks = Leaks()
+        here, there = socket.socketpair()
+        copy = os.dup(here.fileno())
+        watcher = loop.io(copy, 1)
+        watcher.start(print)
+        gevent.sleep(0.001)
+        watcher.stop()
+        watcher.close()
+        os.close(copy)
+        os.close(lower)
+        there.send(b"x")
+        wait_until(lambda: loop.fileno() != before)
+        here.close()
+        there.close()
+        print(leaks.find())
+    """)
+    assert done.finish() == (0, "[]\n", "")
+
+
 def test_a_watcher_is_a_leak() -> None:
     leaks = Leaks()
     timer = gevent.get_hub().loop.timer(1000)
