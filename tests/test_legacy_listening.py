@@ -227,6 +227,36 @@ def test_all_may_be_asked_for_and_then_none(arriving: Arriving) -> None:
     assert (arrivals.taken, arrivals.full()) == (20, True)
 
 
+def test_the_end_of_each_connection_is_told(arriving: Arriving) -> None:
+    arriving.arrivals.want(inf)
+    arriving.dial(3)
+    wait_until(lambda: len(arriving.sessions) == 3)
+    assert arriving.changes == 0
+    for count in (1, 2, 3):
+        arriving.peers[count - 1].close()
+        wait_until(lambda count=count: arriving.changes == count)  # type: ignore[misc]
+
+
+def test_a_connection_is_in_flight_until_its_handshake_is_over(listener: Listener, context: ssl.SSLContext) -> None:
+    listener.context = context  # type: ignore[attr-defined] # as one has that was wrapped
+    arriving = Arriving(listener)
+    arrivals = arriving.arrivals
+    try:
+        arrivals.want(inf)
+        with SecurePeer(arriving.address, shake=False) as good, Peer(arriving.address) as bad:
+            wait_until(lambda: arrivals.taken == 2)
+            turns()
+            assert (arrivals.in_flight, arrivals.begun) == (2, 0)
+            bad.send(b"this is no handshake\n")
+            wait_until(lambda: arrivals.in_flight == 1)
+            assert (arrivals.taken, arrivals.begun, arriving.changes) == (2, 0, 1)
+            good.shake_hands()
+            wait_until(lambda: arrivals.in_flight == 0)
+            assert (arrivals.begun, len(arriving.sessions)) == (1, 1)
+    finally:
+        arriving.close()
+
+
 def test_the_listener_stays_its_owners(listener: Listener) -> None:
     arriving = Arriving(listener)
     arriving.arrivals.want(1)

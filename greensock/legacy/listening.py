@@ -70,6 +70,7 @@ class Arrivals(Server):
         options: dict[str, Any] = {"write_timeout": None, "tls": getattr(listener, "context", None)}
         try:
             super().__init__(duplicate, self._begin, **options)
+            self._shared.watched = True
             self.start()
         except BaseException:
             duplicate.close()
