@@ -601,6 +601,74 @@ def test_the_others_wait_in_the_backlog_of_a_server_of_one(ours: World) -> None:
         peer.close()
 
 
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
+def test_a_connection_that_is_not_even_looked_at_is_closed_and_the_loop_goes_on(ours: World, kind: str) -> None:
+    """With socketserver it stays in the backlog, and ``get_request`` is called again and again."""
+    refuses = True
+
+    def get_request(self: Any) -> Any:
+        if refuses:
+            raise OSError("not today")
+        return super(type(self), self).get_request()
+
+    server = ours.make(kind, Echo, get_request=get_request)
+    ours.serve(server)
+    for _ in range(3):
+        with Peer(server.server_address) as peer:
+            assert peer.read_to_end() == b""
+    refuses = False
+    assert ask(server) == b"HELLO\n"
+
+
+@pytest.mark.parametrize("where", ["get_request", "verify_request", "handle_error"])
+def test_a_method_that_raises_ends_the_loop_of_a_server_of_one_and_no_connection_is_left(
+    ours: World, where: str
+) -> None:
+    class Handler(Echo):
+        def handle(self) -> None:
+            raise ZeroDivisionError
+
+    def fail(*arguments: Any) -> Any:
+        raise KeyError(where)
+
+    server = ours.make("TCPServer", Handler, **{where: fail})
+    running = ours.serve(server)
+    with Peer(server.server_address) as peer:
+        running.join()
+        assert isinstance(running.error, KeyError)
+        if where == "get_request":  # of which it may be asked for again
+            server.server_close()
+        assert peer.read_to_end() == b""
+
+
+@pytest.mark.parametrize("where", ["get_request", "verify_request", "handle_error"])
+def test_a_method_that_raises_ends_one_request_of_many_and_is_logged(
+    ours: World, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fails = True
+
+    class Handler(Echo):
+        def handle(self) -> None:
+            if fails:
+                raise ZeroDivisionError
+            super().handle()
+
+    def fail(self: Any, *arguments: Any) -> Any:
+        if fails:
+            raise KeyError(where)
+        return getattr(super(type(self), self), where)(*arguments)
+
+    server = ours.make("ThreadingTCPServer", Handler, **{where: fail})
+    ours.serve(server)
+    with Peer(server.server_address) as peer:
+        peer.is_reset()  # or not: it ends
+    wait_until(lambda: caplog.records)
+    [record] = caplog.records
+    assert record.exc_info and record.exc_info[0] is KeyError
+    fails = False
+    assert ask(server) == b"HELLO\n"
+
+
 def test_a_greenlet_that_is_ended_is_no_error(
     ours: World, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -222,19 +222,20 @@ class Serving:
         try:
             request, client_address = server.get_request()
         except OSError:
+            self.take()  # who has not even looked at it would be offered it again, for ever
             arrived._real_close()
             return
-        if not server.verify_request(request, client_address):
-            server.shutdown_request(request)
-            return
         try:
-            server.process_request(request, client_address)
-        except Exception:
-            server.handle_error(request, client_address)
-            server.shutdown_request(request)
+            if server.verify_request(request, client_address):
+                try:
+                    server.process_request(request, client_address)
+                    return  # somebody else may have it now
+                except Exception:
+                    server.handle_error(request, client_address)
         except BaseException:
             server.shutdown_request(request)
             raise
+        server.shutdown_request(request)
 
     def take(self) -> tuple[StdlibSocket, Any] | None:
         """The connection that is for this greenlet, and the address of its peer; None: there is none."""
