@@ -5,6 +5,7 @@ The same tests for ours and for those of ``socketserver``, as far as both behave
 
 import errno
 import os
+import socket as sockets
 import socketserver
 import sys
 import threading
@@ -523,6 +524,51 @@ def test_daemons_of_a_thread_read_the_end_when_it_ends(no_leaks: None) -> None:
     thread.join()
     server.server_close()
     assert read == [b"hello\n", b""]
+
+
+@native_threads
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
+def test_a_server_moves_between_threads_and_leaves_nothing_listening(kind: str, no_leaks: None) -> None:
+    world = World("legacy")
+    server = getattr(legacy, kind)(LOOPBACK, Echo)
+    for in_a_thread in (False, True, False):
+        world.native = in_a_thread
+        running = world.serve(server)
+        assert ask(server) == b"HELLO\n"
+        server.shutdown()
+        running.join()
+    server.server_close()
+    assert_nobody_listens(server.server_address)
+
+
+@native_threads
+def test_closing_in_another_thread_leaves_nothing_listening(ours: World) -> None:
+    server = legacy.TCPServer(LOOPBACK, Echo)
+    running = ours.serve(server)
+    assert ask(server) == b"HELLO\n"
+    closing = threading.Thread(target=server.server_close)
+    closing.start()
+    running.join()
+    wait_until(lambda: not closing.is_alive())
+    assert_nobody_listens(server.server_address)
+
+
+@native_threads
+def test_who_returns_from_a_loop_that_another_thread_has_closed_listens_no_more(no_leaks: None) -> None:
+    server: Any = legacy.TCPServer(LOOPBACK, Echo)
+
+    def close() -> None:
+        with sockets.create_connection(server.server_address, PATIENCE) as peer:
+            peer.shutdown(sockets.SHUT_WR)
+            assert peer.recv(1) == b""
+        server.server_close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    server.serve_forever()
+    with pytest.raises(ConnectionRefusedError):
+        sockets.create_connection(server.server_address, PATIENCE)  # which lets no other greenlet run
+    closing.join()
 
 
 def assert_nobody_listens(address: Any) -> None:

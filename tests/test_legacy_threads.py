@@ -66,6 +66,27 @@ def test_a_gate_that_a_thread_has_shut_is_waited_for_by_others() -> None:
     thread.join()
 
 
+def test_a_gate_may_be_shut_by_one_thread_after_the_other(no_leaks: None) -> None:
+    gate = Gate()
+    passed: list[bool] = []
+
+    def shut_and_wait() -> None:
+        with loop_of_this_thread():
+            gate.shut()
+            waiting = gevent.spawn(gate.wait)
+            gevent.sleep(0)
+            assert not waiting.ready()
+            gate.open()
+            waiting.get(timeout=10)
+            passed.append(gate.is_open)
+
+    shut_and_wait()
+    for _ in range(2):
+        in_a_thread(shut_and_wait).join()
+    shut_and_wait()
+    assert passed == [True] * 4
+
+
 def test_a_thread_gets_a_loop_for_a_while(no_leaks: None) -> None:
     descriptors = set(os.listdir("/proc/self/fd"))
     seen: list[object] = []

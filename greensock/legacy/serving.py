@@ -5,7 +5,8 @@ Apart from the servers themselves, whose subclasses have names of their own for 
 
 import socketserver
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -103,6 +104,7 @@ class Serving:
         with loop_of_this_thread() as loop:
             self._serving.shut()
             try:
+                self._news = Event()  # one that was waited for belongs to the thread that did
                 self._wake = loop.call_from_anywhere(self._news.set)
                 self._loop = getcurrent()
                 self._curious = curious
@@ -115,6 +117,8 @@ class Serving:
                 self._wake = _nothing
                 self._loop = None
                 self._curious = self._shutdown_wanted = False
+                if self._server.socket.fileno() < 0:  # another thread has closed the server
+                    self._let_go()
                 self._serving.open()
                 if loop.ends:
                     self._last_call()
@@ -153,15 +157,26 @@ class Serving:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Stop accepting, and end the connections that no handler has any more, if they are of this thread."""
+        """Stop accepting, and end the connections that no handler has any more, in the thread that carries them."""
         arrivals = self._arrivals
-        if arrivals is None or arrivals._engine.thread != get_ident():
+        if arrivals is None:
             return
+        engine = arrivals._engine
+        if engine.thread == get_ident():
+            self._let_go_of(arrivals)
+        else:
+            with suppress(ValueError):  # its loop is gone, and so is all that it carried
+                engine.call_from_thread(partial(self._let_go_of, arrivals))
+
+    def _let_go_of(self, arrivals: Arrivals) -> None:
         arrivals.close()
-        waiting = [request for request, _ in self._arrived.values()]
-        self._arrived.clear()
+        engine = arrivals._engine
+        for taker, (request, _) in [*self._arrived.items()]:
+            if request._socket._engine is engine:
+                del self._arrived[taker]
+                request._closed = True
         for request in [*self._held]:
-            if request._closed or request in waiting:
+            if request._closed and request._socket._engine is engine:
                 request._real_close()
 
     def _last_call(self) -> None:

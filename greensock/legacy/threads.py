@@ -31,7 +31,7 @@ class Gate:
         """Have those wait who come from now on."""
         self._thread = get_ident()
         self._lock.acquire()
-        self._event.clear()
+        self._event = Event()  # one that was waited for belongs to the thread that did
 
     def open(self) -> None:
         """Let all pass. For the thread that has shut it."""
