@@ -112,7 +112,7 @@ def test_a_late_reply_is_given_to_nobody(lab: Lab, host: str) -> None:
     assert lab.rows == [CONNECTED, ("TCP", "exchange", False), ("TCP", "exchange", True)]
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 8), st.booleans()), min_size=1, max_size=12))
 def test_replies_are_never_mixed_up(lab: Lab, host: str, calls: list[tuple[int, int, bool]]) -> None:
     """Whatever is slow, given up or killed: who gets a reply gets his own (redis-py's CVE-2023-28858)."""
