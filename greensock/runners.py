@@ -22,7 +22,7 @@ MAX_PARKED: Final = 1024
 #: Parked runners up to this number are kept for good; more of them only as long as they are used.
 KEEP_PARKED: Final = 64
 
-#: Seconds: an eighth of it is how often it is asked which of them were used.
+#: What is said to the clocks, which look at an eighth of it: so each half second those end that were not used in it.
 UNUSED: Final = 4.0
 
 #: What a runner is told when it is to end.

@@ -77,9 +77,6 @@ NOT_NEEDED = {
     *("uvloop", "watchfiles"),
 }
 
-#: A Protocol, and nothing that runs.
-WITHOUT_TESTS = {"served"}
-
 PLACE = {name: (floor, index) for floor, names in FLOORS.items() for index, name in enumerate(names)}
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
@@ -135,7 +132,7 @@ def test_every_module_has_a_floor() -> None:
     assert not homeless, f"say in FLOORS on which floor these modules live: {', '.join(sorted(homeless))}"
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in WITHOUT_TESTS])
+@pytest.mark.parametrize("module", MODULES)
 def test_every_module_has_tests_of_its_name(module: str) -> None:
     name = module.strip("_").replace(".", "_")
     tests = Path(__file__).parent
