@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from catalogue import CASES
+from cases import CASES
 from plots import plots
 from recording import Record
 from results import DISTURBED, Result, Run

@@ -12,14 +12,14 @@ import bench
 import publishing
 import readme
 import recording
-from cases import Case, Chart, Measure
-from catalogue import CASES, LIMITS
+from cases import CASES, LIMITS
+from cases.case import Case, Chart, Measure
+from cases.estimate import Estimate, in_words
+from cases.peers import PEERS, Peer
 from certificate import Certificate
 from cores import Cores
-from estimate import Estimate, in_words
 from measurements import of_every_kind, open_fonts, record, result, run
 from measuring import RETRIES, Bench
-from peers import PEERS, Peer
 from results import Run
 from running import Runner
 

@@ -11,11 +11,11 @@ from program import ROOT
 
 sys.path.append(str(ROOT / "loadtests" / "compare"))
 
-from cases import Case, Measure, echo_load
+from cases.case import Case, Measure, echo_load
+from cases.peers import CEILING, OURS, PEERS, Peer
 from certificate import Certificate
 from cores import Cores
 from measuring import Bench
-from peers import CEILING, OURS, PEERS, Peer
 from programs import build_load_client
 from results import Run
 

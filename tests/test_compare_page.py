@@ -12,8 +12,8 @@ import proof
 import readme
 import recording
 import story
+from cases.peers import CEILING
 from measurements import NOISE, of_every_kind, record, result, run
-from peers import CEILING
 from plots import plots
 from publishing import PAGE, README, folder_of
 from recording import Record

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from cases.peers import PEERS
 from measurements import of_every_kind, open_fonts, record, result, run
-from peers import PEERS
 from plots import COLOURS, Plot, plots
 from results import Result
 

@@ -20,13 +20,13 @@ from typing import Any
 import click
 
 import recording
-from catalogue import CASES
+from cases import CASES
+from cases.estimate import Estimate, in_words
+from cases.peers import PEERS
 from certificate import Certificate
 from cores import Cores
-from estimate import Estimate, in_words
 from facts import machine, versions
 from measuring import RETRIES, Bench
-from peers import PEERS
 from programs import build_load_client, raise_descriptor_limit, why_missing
 from publishing import PAGE, folder_of, publish
 from recording import Record

@@ -12,7 +12,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from peers import OURS, Runtime
+from cases.peers import OURS, Runtime
 from programs import COMPILER_FLAGS, PROJECT, environment, find, find_compiler
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cases import Case
+from cases.case import Case
+from cases.peers import Peer
 from certificate import Certificate
 from cores import Cores
-from peers import Peer
 from programs import MEMORY_SETTLES, Broken, Server, command
 
 PATIENCE = 45.0  # the client opens for at most 30 s and drains for at most 5 s; beyond that it hangs

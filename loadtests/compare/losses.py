@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cases import Measure
+from cases.case import Measure
 from comparing import Comparison, Outcome
 from recording import Record
 from results import Result

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import psutil
 
-from cases import Case, Measure
+from cases.case import Case, Measure
+from cases.peers import Peer
 from loads import Loads
 from memories import measure_idle, measure_slow_reader
-from peers import Peer
 from programs import Broken
 from rates import measure_latency, measure_rate
 from results import Run

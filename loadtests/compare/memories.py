@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import time
 
-from cases import Case
+from cases.case import Case
+from cases.peers import Peer
 from loads import PATIENCE, Loads, check_connections, holding, parse_answer
-from peers import Peer
 from programs import Server, serving
 from results import Run
 

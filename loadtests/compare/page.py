@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import losses
 import proof
 import story
-from estimate import in_words
+from cases.estimate import in_words
 from plots import Plot
 from recording import Record
 from results import Result

@@ -12,8 +12,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cases import Chart, Measure
-from peers import CEILING, OURS, SESSIONS
+from cases.case import Chart, Measure
+from cases.peers import CEILING, OURS, SESSIONS
 from recording import Record
 from results import Result, Run
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import click
 import psutil
 
+from cases.peers import Peer, Runtime
 from cores import Cores
-from peers import Peer, Runtime
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from peers import CEILING
+from cases.peers import CEILING
 from recording import Record
 from results import Result
 from rows import LIMITED

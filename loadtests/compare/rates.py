@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cases import Case
+from cases.case import Case
+from cases.peers import Peer
 from loads import Loads
-from peers import Peer
 from programs import Broken, serving
 from results import Run
 

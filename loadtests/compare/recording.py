@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from cases import Case, Chart, Measure
-from catalogue import CASES
+from cases import CASES
+from cases.case import Case, Chart, Measure
 from comparing import Comparison
 from results import Result, Run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from cases import Case, Measure
+from cases.case import Case, Measure
 from comparing import Comparison
 
 DISTURBED = 0.03  # a run is disturbed when other processes had one of its cores for a larger share of it

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cases import Case, Measure
+from cases.case import Case, Measure
 from comparing import Outcome
 from results import DISTURBED, Result, Run
 

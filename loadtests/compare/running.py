@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cases import Case, Measure
-from catalogue import CASES, LIMITS
-from estimate import Estimate, in_words
+from cases import CASES, LIMITS
+from cases.case import Case, Measure
+from cases.estimate import Estimate, in_words
+from cases.peers import PEERS
 from measuring import Bench
-from peers import PEERS
 from programs import PROJECT
 from report import console, describe, print_result
 from results import Result, Run

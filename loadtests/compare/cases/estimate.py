@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cases import Case, Measure
+from cases.case import Case, Measure
 
 # Seconds, of what was seen on two cores. A machine that is slower moves the bar, not the order of things.
 START_AND_END = 0.3

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from peers import CEILING, OURS, SESSIONS
+from cases.peers import CEILING, OURS, SESSIONS
 
 
 class Measure(StrEnum):

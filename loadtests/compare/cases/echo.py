@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cases import Case, Chart, Measure, echo_load
-from peers import CEILING, OURS, SESSIONS
+from cases.case import Case, Chart, Measure, echo_load
+from cases.peers import CEILING, OURS, SESSIONS
 
 PEERS = (
     *(OURS, SESSIONS, "gevent", "asyncio", "asyncio streams", "uvloop", "uvloop streams", "twisted", "node", "bun"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cases import Case, Measure, echo_load, idle_load
-from cases_work import churn_load
-from peers import OURS
+from cases.case import Case, Measure, echo_load, idle_load
+from cases.peers import OURS
+from cases.work import churn_load
 
 CONNECTIONS = 2_000  # of the memory case: asyncio and uvloop keep 256 KiB and more for each
 PEERS = (OURS, "gevent", "asyncio", "uvloop", "twisted", "node", "bun")

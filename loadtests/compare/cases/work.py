@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cases import Case, Chart, Measure, echo_load, idle_load
-from peers import OURS, SESSIONS
+from cases.case import Case, Chart, Measure, echo_load, idle_load
+from cases.peers import OURS, SESSIONS
 
 MEMORY_CONNECTIONS = 10_000
 PIPELINES = (1, 4, 16, 64)
