@@ -36,12 +36,12 @@ check: $(VENV)/.has-dev $(VENV)/.has-demo $(VENV)/.has-bench
 
 bench: $(VENV)/.has-bench
 	@if command -v npm >/dev/null; \
-	then npm install --loglevel=error --no-fund --no-audit --prefix $(COMPARE); \
+	then npm install --loglevel=error --no-fund --no-audit --prefix $(COMPARE)/peers; \
 	else echo 'make bench: npm is not installed, SO BUN IS LEFT OUT of the comparison' >&2; fi
 	@$(BIN)/python $(COMPARE)/bench.py $(if $(QUICK),--quick) $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COMPARE)/node_modules $(COMPARE)/build
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COMPARE)/peers/node_modules $(COMPARE)/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The venv and each extra leave a stamp when they are complete, so that a failed one is tried again.

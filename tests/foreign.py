@@ -28,7 +28,8 @@ PATIENCE = 20.0
 
 def find(name: str) -> str | None:
     """The program of this name: where programs are, or where ``make bench`` has put Bun."""
-    return shutil.which(name) or shutil.which(name, path=ROOT / "loadtests" / "compare" / "node_modules" / ".bin")
+    installed = ROOT / "loadtests" / "compare" / "peers" / "node_modules" / ".bin"
+    return shutil.which(name) or shutil.which(name, path=installed)
 
 
 def needs(*names: str) -> pytest.MarkDecorator:

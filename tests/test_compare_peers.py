@@ -19,7 +19,7 @@ from foreign import Foreign, Start, needs
 from greensock.testing import Peer
 from program import ROOT
 
-COMPARE = ROOT / "loadtests" / "compare"
+PEERS = ROOT / "loadtests" / "compare" / "peers"
 COUNT = struct.Struct(">Q")
 LENGTH = struct.Struct(">I")
 MAX_MESSAGE = 1 << 20  # of all peers
@@ -43,7 +43,7 @@ class Contestant:
 
 
 def python(name: str, script: str, *modes: str, arguments: tuple[str, ...] = ()) -> Contestant:
-    return Contestant(name, sys.executable, (f"peer_{script}.py", *arguments), modes)
+    return Contestant(name, sys.executable, (f"{script}.py", *arguments), modes)
 
 
 GATHERING = ("small", "frames", "lines")
@@ -53,19 +53,19 @@ UVLOOP = ("--loop", "uvloop")
 STREAMS = ("--style", "streams")
 
 CONTESTANTS = [
-    python("greensock", "greensock", *EVENTS, "log"),
+    python("greensock", "greensock_server", *EVENTS, "log"),
     python("greensock-sessions", "greensock_sessions", *BLOCKING),
-    python("gevent", "gevent", *EVENTS, "log"),
-    python("asyncio", "asyncio", *EVENTS),
-    python("asyncio-writelines", "asyncio", *GATHERING, arguments=("--writelines",)),
-    python("asyncio-streams", "asyncio", *BLOCKING, arguments=STREAMS),
-    python("uvloop", "asyncio", *EVENTS, arguments=UVLOOP),
-    python("uvloop-writelines", "asyncio", *GATHERING, arguments=(*UVLOOP, "--writelines")),
-    python("uvloop-streams", "asyncio", *BLOCKING, arguments=(*UVLOOP, *STREAMS)),
-    python("twisted", "twisted", *EVENTS),
-    Contestant("node", "node", ("peer_node.js",), EVENTS),
-    Contestant("bun", "bun", ("peer_bun.js",), EVENTS),
-    Contestant("bun-sink", "bun", ("peer_bun.js", "--sink"), GATHERING),
+    python("gevent", "gevent_server", *EVENTS, "log"),
+    python("asyncio", "asyncio_server", *EVENTS),
+    python("asyncio-writelines", "asyncio_server", *GATHERING, arguments=("--writelines",)),
+    python("asyncio-streams", "asyncio_server", *BLOCKING, arguments=STREAMS),
+    python("uvloop", "asyncio_server", *EVENTS, arguments=UVLOOP),
+    python("uvloop-writelines", "asyncio_server", *GATHERING, arguments=(*UVLOOP, "--writelines")),
+    python("uvloop-streams", "asyncio_server", *BLOCKING, arguments=(*UVLOOP, *STREAMS)),
+    python("twisted", "twisted_server", *EVENTS),
+    Contestant("node", "node", ("node.js",), EVENTS),
+    Contestant("bun", "bun", ("bun.js",), EVENTS),
+    Contestant("bun-sink", "bun", ("bun.js", "--sink"), GATHERING),
 ]
 
 
@@ -89,7 +89,7 @@ def contest(foreign: Start, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
     def start(contestant: Contestant, mode: str, *arguments: object) -> tuple[Foreign, tuple[str, int]]:
         script, *more = contestant.arguments
-        program = foreign(contestant.runtime, COMPARE / script, *more, "--mode", mode, *arguments)
+        program = foreign(contestant.runtime, PEERS / script, *more, "--mode", mode, *arguments)
         program.wait_until(lambda: re.search(r"listening \d+\n", program.said), "port")
         port = re.search(r"listening (\d+)\n", program.said)
         assert port is not None
@@ -275,6 +275,6 @@ def test_a_mode_that_it_has_not_is_refused(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     script, *more = contestant.arguments
-    program = foreign(contestant.runtime, COMPARE / script, *more, "--mode", "log")
+    program = foreign(contestant.runtime, PEERS / script, *more, "--mode", "log")
     assert program.finish() == 2
     assert "no such mode here: log" in program.said

@@ -26,13 +26,13 @@ import psutil
 from rich.table import Table
 
 from cores import Cores
-from programs import HERE, PROJECT, Server, build_load_client, serving
+from programs import PEERS, PROJECT, Server, build_load_client, serving
 from report import console
 
 KV = {
     "greensock": (str(PROJECT / "examples" / "kv.py"), "127.0.0.1:0"),
-    "uvloop, a write for each reply": (str(HERE / "kv_asyncio.py"), "--replies", "each"),
-    "uvloop, replies gathered by hand": (str(HERE / "kv_asyncio.py"), "--replies", "gathered"),
+    "uvloop, a write for each reply": (str(PEERS / "kv_asyncio.py"), "--replies", "each"),
+    "uvloop, replies gathered by hand": (str(PEERS / "kv_asyncio.py"), "--replies", "gathered"),
 }
 REQUESTS = 400_000
 MIB = 512

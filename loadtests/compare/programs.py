@@ -24,6 +24,7 @@ from cores import Cores
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
+PEERS = HERE / "peers"  # the servers, and beside them what npm has installed
 BUILD = HERE / "build"
 PROGRAM = BUILD / "load"  # once build_load_client() was called
 COMPILER_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
@@ -59,7 +60,7 @@ def find(runtime: Runtime) -> str | None:
         return sys.executable
     if runtime == Runtime.C:
         return str(PROGRAM)  # made by every run
-    return shutil.which(runtime) or shutil.which(runtime, path=HERE / "node_modules" / ".bin")
+    return shutil.which(runtime) or shutil.which(runtime, path=PEERS / "node_modules" / ".bin")
 
 
 def environment() -> dict[str, str]:
@@ -71,7 +72,7 @@ def environment() -> dict[str, str]:
 def why_missing(peer: Peer) -> str | None:
     """None for a peer that can run."""
     if find(peer.runtime) is None:
-        hint = f"; try: npm install --prefix {os.path.relpath(HERE)}" if peer.runtime == Runtime.BUN else ""
+        hint = f"; try: npm install --prefix {os.path.relpath(PEERS)}" if peer.runtime == Runtime.BUN else ""
         return f"no {peer.runtime} on PATH{hint}"
     if not peer.module:
         return None
@@ -92,7 +93,7 @@ def command(peer: Peer, options: Sequence[str] = ()) -> list[str]:
     """How a peer is started, with the options that a case has for servers. The one in C only echoes, and takes none."""
     if peer.runtime == Runtime.C:
         return [str(PROGRAM), *peer.args]
-    return [find(peer.runtime) or peer.runtime, str(HERE / peer.script), *peer.args, *options]
+    return [find(peer.runtime) or peer.runtime, str(PEERS / peer.script), *peer.args, *options]
 
 
 class Broken(Exception):

@@ -16,7 +16,7 @@ class Runtime(StrEnum):
 @dataclass(frozen=True)
 class Peer:
     name: str
-    script: str
+    script: str  # in the folder peers
     args: tuple[str, ...] = ()
     module: str = ""  # what the Python interpreter must be able to import
     runtime: Runtime = Runtime.PYTHON
@@ -29,17 +29,17 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer(CEILING, "", ("echo-server", "127.0.0.1", "0"), runtime=Runtime.C),
-        Peer(OURS, "peer_greensock.py", module="greensock"),
-        Peer(SESSIONS, "peer_greensock_sessions.py", module="greensock"),
-        Peer("gevent", "peer_gevent.py", module="gevent"),
-        Peer("asyncio", "peer_asyncio.py", module="asyncio"),
-        Peer("asyncio streams", "peer_asyncio.py", ("--style", "streams"), module="asyncio"),
-        Peer("uvloop", "peer_asyncio.py", ("--loop", "uvloop"), module="uvloop"),
-        Peer("uvloop streams", "peer_asyncio.py", ("--loop", "uvloop", "--style", "streams"), module="uvloop"),
-        Peer("uvloop writelines", "peer_asyncio.py", ("--loop", "uvloop", "--writelines"), module="uvloop"),
-        Peer("twisted", "peer_twisted.py", module="twisted"),
-        Peer("node", "peer_node.js", runtime=Runtime.NODE),
-        Peer("bun", "peer_bun.js", runtime=Runtime.BUN),
-        Peer("bun sink", "peer_bun.js", ("--sink",), runtime=Runtime.BUN),
+        Peer(OURS, "greensock_server.py", module="greensock"),
+        Peer(SESSIONS, "greensock_sessions.py", module="greensock"),
+        Peer("gevent", "gevent_server.py", module="gevent"),
+        Peer("asyncio", "asyncio_server.py", module="asyncio"),
+        Peer("asyncio streams", "asyncio_server.py", ("--style", "streams"), module="asyncio"),
+        Peer("uvloop", "asyncio_server.py", ("--loop", "uvloop"), module="uvloop"),
+        Peer("uvloop streams", "asyncio_server.py", ("--loop", "uvloop", "--style", "streams"), module="uvloop"),
+        Peer("uvloop writelines", "asyncio_server.py", ("--loop", "uvloop", "--writelines"), module="uvloop"),
+        Peer("twisted", "twisted_server.py", module="twisted"),
+        Peer("node", "node.js", runtime=Runtime.NODE),
+        Peer("bun", "bun.js", runtime=Runtime.BUN),
+        Peer("bun sink", "bun.js", ("--sink",), runtime=Runtime.BUN),
     )
 }

@@ -19,7 +19,7 @@ from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.protocols.basic import Int32StringReceiver, LineReceiver
 from zope.interface import implementer  # type: ignore[import-untyped]
 
-import peer_cli
+import common
 
 reactor: Any = installed_reactor
 
@@ -59,7 +59,7 @@ class Small(Peer):
 
 class Sleep(Peer):
     def dataReceived(self, data: bytes) -> None:
-        reactor.callLater(peer_cli.NAP, self.transport.write, data)
+        reactor.callLater(common.NAP, self.transport.write, data)
 
 
 @implementer(IPushProducer)
@@ -70,7 +70,7 @@ class Broadcast(Peer):
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self.everybody.add(self.transport)
-        self.transport.write(peer_cli.GREETING)
+        self.transport.write(common.GREETING)
 
     def connectionLost(self, reason: object = None) -> None:
         self.everybody.discard(self.transport)
@@ -91,7 +91,7 @@ class Broadcast(Peer):
 
 
 class Frames(Int32StringReceiver, Peer):
-    MAX_LENGTH = peer_cli.MAX_MESSAGE
+    MAX_LENGTH = common.MAX_MESSAGE
 
     def stringReceived(self, string: bytes) -> None:
         self.sendString(string)  # type: ignore[no-untyped-call]
@@ -101,7 +101,7 @@ class Frames(Int32StringReceiver, Peer):
 
 
 class Lines(LineReceiver, Peer):
-    MAX_LENGTH = peer_cli.MAX_MESSAGE
+    MAX_LENGTH = common.MAX_MESSAGE
     delimiter = b"\n"
 
     def lineReceived(self, line: bytes) -> None:
@@ -118,7 +118,7 @@ class Bulk(Peer):
         self.count += len(data)
 
     def readConnectionLost(self) -> None:
-        self.transport.write(peer_cli.COUNT.pack(self.count))
+        self.transport.write(common.COUNT.pack(self.count))
         self.close()
 
 
@@ -132,8 +132,8 @@ class Source(Peer):
 
     def dataReceived(self, data: bytes) -> None:
         self.wanted += data
-        if len(self.wanted) == peer_cli.COUNT.size:
-            self.blocks = peer_cli.blocks(*peer_cli.COUNT.unpack(self.wanted))
+        if len(self.wanted) == common.COUNT.size:
+            self.blocks = common.blocks(*common.COUNT.unpack(self.wanted))
             self.transport.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
@@ -168,18 +168,18 @@ def tls_options(key: str, cert: str) -> CertificateOptions:
 
 
 def main() -> None:
-    cli = peer_cli.parser(__doc__)
+    cli = common.parser(__doc__)
     args = cli.parse_args()
     if args.mode not in PROTOCOLS:
         cli.error(f"no such mode here: {args.mode}")
-    where = {"backlog": peer_cli.BACKLOG, "interface": "127.0.0.1"}
+    where = {"backlog": common.BACKLOG, "interface": "127.0.0.1"}
     if args.key:
         endpoint: Any = SSL4ServerEndpoint(reactor, args.port, tls_options(args.key, args.cert), **where)
     else:
         endpoint = TCP4ServerEndpoint(reactor, args.port, **where)
 
     def listening(port: Any) -> None:
-        peer_cli.announce(port.getHost().port)
+        common.announce(port.getHost().port)
 
     endpoint.listen(Factory.forProtocol(PROTOCOLS[args.mode])).addCallback(listening)
     reactor.run()

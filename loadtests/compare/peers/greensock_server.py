@@ -16,8 +16,8 @@ from typing import Any
 
 import gevent
 
+import common
 import greensock
-import peer_cli
 from greensock.framing import Fixed, Framing, LengthPrefixed, Lines
 
 Socket = greensock.Socket[Any]
@@ -36,13 +36,13 @@ class Small(greensock.Handlers[Any]):
 
 class Sleep(greensock.Handlers[Any]):
     def data(self, socket: Socket, data: bytes) -> None:
-        gevent.sleep(peer_cli.NAP)
+        gevent.sleep(common.NAP)
         socket.write(data)
 
 
 class Log(greensock.Handlers[Any]):
     def __init__(self, log_file: str | None) -> None:
-        self.logger = peer_cli.file_logger(log_file)
+        self.logger = common.file_logger(log_file)
 
     def data(self, socket: Socket, data: bytes) -> None:
         self.logger.info("%d bytes", len(data))
@@ -55,7 +55,7 @@ class Broadcast(greensock.Handlers[Any]):
 
     def open(self, socket: Socket) -> None:
         self.everybody.add(socket)
-        socket.write(peer_cli.GREETING)
+        socket.write(common.GREETING)
 
     def data(self, socket: Socket, data: bytes) -> None:
         self.everybody.write(data)
@@ -74,18 +74,18 @@ class Bulk(greensock.Handlers[int]):
         socket.data = (socket.data or 0) + len(data)
 
     def end(self, socket: greensock.Socket[int]) -> None:
-        socket.write(peer_cli.COUNT.pack(socket.data))
+        socket.write(common.COUNT.pack(socket.data))
 
 
 class Source(greensock.Handlers[Any]):
     def data(self, socket: Socket, wanted: bytes) -> None:
-        for block in peer_cli.blocks(*peer_cli.COUNT.unpack(wanted)):
+        for block in common.blocks(*common.COUNT.unpack(wanted)):
             socket.write(block)  # which waits where much is queued already
         socket.end()
 
 
 def main() -> None:
-    cli = peer_cli.parser(__doc__)
+    cli = common.parser(__doc__)
     cli.add_argument("--patched", action="store_true", help="monkey-patch everything first")
     args = cli.parse_args()
     modes: dict[str, type[greensock.Handlers[Any]]] = {
@@ -99,16 +99,16 @@ def main() -> None:
         "source": Source,
     }
     framings: dict[str, Framing] = {
-        "frames": LengthPrefixed(max_size=peer_cli.MAX_MESSAGE),
-        "lines": Lines(max_size=peer_cli.MAX_MESSAGE),
-        "source": Fixed(peer_cli.COUNT.size),
+        "frames": LengthPrefixed(max_size=common.MAX_MESSAGE),
+        "lines": Lines(max_size=common.MAX_MESSAGE),
+        "source": Fixed(common.COUNT.size),
     }
     handlers = Log(args.log_file) if args.mode == "log" else modes[args.mode]()
     tls = greensock.TLS(key=Path(args.key), cert=Path(args.cert)) if args.key else None
     server = greensock.listen(
-        ("127.0.0.1", args.port), handlers, framing=framings.get(args.mode), backlog=peer_cli.BACKLOG, tls=tls
+        ("127.0.0.1", args.port), handlers, framing=framings.get(args.mode), backlog=common.BACKLOG, tls=tls
     )
-    peer_cli.announce(server.server_port)
+    common.announce(server.server_port)
     server.serve_forever()
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import uvloop
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples"))
 
 from resp import Resp
 from store import Store

@@ -1,4 +1,4 @@
-"""The command line that every Python peer shares, and the line that tells the bench where it listens."""
+"""What the Python peers have in common: their command line, and the line that tells the bench where they listen."""
 
 from __future__ import annotations
 

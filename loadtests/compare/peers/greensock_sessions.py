@@ -9,8 +9,8 @@ from typing import Any
 
 import gevent
 
+import common
 import greensock
-import peer_cli
 from greensock.framing import LengthPrefixed
 
 Socket = greensock.Socket[Any]
@@ -29,7 +29,7 @@ def small(socket: Socket) -> None:
 
 def sleep(socket: Socket) -> None:
     for data in socket:
-        gevent.sleep(peer_cli.NAP)
+        gevent.sleep(common.NAP)
         socket.write(data)
 
 
@@ -39,16 +39,16 @@ def frames(socket: Socket) -> None:
 
 
 def lines(socket: Socket) -> None:
-    for line in socket.lines(peer_cli.MAX_MESSAGE):
+    for line in socket.lines(common.MAX_MESSAGE):
         socket.write(line + b"\n")
 
 
 def bulk(socket: Socket) -> None:
-    socket.write(peer_cli.COUNT.pack(sum(map(len, socket))))
+    socket.write(common.COUNT.pack(sum(map(len, socket))))
 
 
 def source(socket: Socket) -> None:
-    for block in peer_cli.blocks(*peer_cli.COUNT.unpack(socket.read_exactly(peer_cli.COUNT.size))):
+    for block in common.blocks(*common.COUNT.unpack(socket.read_exactly(common.COUNT.size))):
         socket.write(block)  # which waits where much is queued already
 
 
@@ -64,16 +64,16 @@ SESSIONS: dict[str, Callable[[Socket], None]] = {
 
 
 def main() -> None:
-    cli = peer_cli.parser(__doc__)
+    cli = common.parser(__doc__)
     args = cli.parse_args()
     if args.mode not in SESSIONS:
         cli.error(f"no such mode here: {args.mode}")
-    framing = LengthPrefixed(max_size=peer_cli.MAX_MESSAGE) if args.mode == "frames" else None
+    framing = LengthPrefixed(max_size=common.MAX_MESSAGE) if args.mode == "frames" else None
     tls = greensock.TLS(key=Path(args.key), cert=Path(args.cert)) if args.key else None
     server = greensock.listen(
-        ("127.0.0.1", args.port), SESSIONS[args.mode], framing=framing, backlog=peer_cli.BACKLOG, tls=tls
+        ("127.0.0.1", args.port), SESSIONS[args.mode], framing=framing, backlog=common.BACKLOG, tls=tls
     )
-    peer_cli.announce(server.server_port)
+    common.announce(server.server_port)
     server.serve_forever()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import ClassVar, cast
 
-import peer_cli
+import common
 
 READ_SIZE = 65536
 
@@ -52,7 +52,7 @@ class Small(Echo):
 
 class Sleep(Echo):
     def data_received(self, data: bytes) -> None:
-        asyncio.get_running_loop().call_later(peer_cli.NAP, self.transport.write, data)
+        asyncio.get_running_loop().call_later(common.NAP, self.transport.write, data)
 
 
 class Broadcast(Echo):
@@ -60,9 +60,9 @@ class Broadcast(Echo):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.transport.set_write_buffer_limits(high=peer_cli.SLOW)
+        self.transport.set_write_buffer_limits(high=common.SLOW)
         self.everybody.add(self.transport)
-        self.transport.write(peer_cli.GREETING)
+        self.transport.write(common.GREETING)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.everybody.discard(self.transport)
@@ -82,12 +82,12 @@ class Frames(Echo):
     def data_received(self, data: bytes) -> None:
         if self.rest:
             data = self.rest + data
-        unpack_from, pack = peer_cli.LENGTH.unpack_from, peer_cli.LENGTH.pack
+        unpack_from, pack = common.LENGTH.unpack_from, common.LENGTH.pack
         replies = []
         start, end = 0, len(data)
         while end - start >= 4:
             (length,) = unpack_from(data, start)
-            if length > peer_cli.MAX_MESSAGE:
+            if length > common.MAX_MESSAGE:
                 self.transport.abort()
                 return
             stop = start + 4 + length
@@ -108,7 +108,7 @@ class Lines(Echo):
             data = self.rest + data
         *lines, self.rest = data.split(b"\n")
         self.reply([line + b"\n" for line in lines])
-        if len(self.rest) > peer_cli.MAX_MESSAGE:
+        if len(self.rest) > common.MAX_MESSAGE:
             self.transport.abort()
 
 
@@ -119,7 +119,7 @@ class Bulk(Echo):
         self.count += len(data)
 
     def eof_received(self) -> None:  # None: the transport closes when this is sent
-        self.transport.write(peer_cli.COUNT.pack(self.count))
+        self.transport.write(common.COUNT.pack(self.count))
 
 
 class Source(Echo):
@@ -129,8 +129,8 @@ class Source(Echo):
 
     def data_received(self, data: bytes) -> None:
         self.wanted += data
-        if len(self.wanted) == peer_cli.COUNT.size:
-            self.blocks = peer_cli.blocks(*peer_cli.COUNT.unpack(self.wanted))
+        if len(self.wanted) == common.COUNT.size:
+            self.blocks = common.blocks(*common.COUNT.unpack(self.wanted))
             self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -176,11 +176,11 @@ async def stream_frames(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     buffered = writer.transport.get_write_buffer_size
     try:
         while True:
-            (length,) = peer_cli.LENGTH.unpack(await reader.readexactly(4))
-            if length > peer_cli.MAX_MESSAGE:
+            (length,) = common.LENGTH.unpack(await reader.readexactly(4))
+            if length > common.MAX_MESSAGE:
                 break
             message = await reader.readexactly(length)
-            writer.write(peer_cli.LENGTH.pack(len(message)) + message)
+            writer.write(common.LENGTH.pack(len(message)) + message)
             if buffered() > READ_SIZE:
                 await writer.drain()
     except asyncio.IncompleteReadError:
@@ -207,7 +207,7 @@ async def stream_bulk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
         count = 0
         while data := await reader.read(READ_SIZE):
             count += len(data)
-        writer.write(peer_cli.COUNT.pack(count))
+        writer.write(common.COUNT.pack(count))
         await writer.drain()
     finally:
         writer.close()
@@ -215,8 +215,8 @@ async def stream_bulk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 async def stream_source(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        wanted = await reader.readexactly(peer_cli.COUNT.size)
-        for block in peer_cli.blocks(*peer_cli.COUNT.unpack(wanted)):
+        wanted = await reader.readexactly(common.COUNT.size)
+        for block in common.blocks(*common.COUNT.unpack(wanted)):
             writer.write(block)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -238,7 +238,7 @@ PROTOCOLS: dict[str, type[asyncio.Protocol]] = {
 STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]] = {
     "echo": partial(stream, write, 0),
     "small": partial(stream, write_small, 0),
-    "sleep": partial(stream, write, peer_cli.NAP),
+    "sleep": partial(stream, write, common.NAP),
     "frames": stream_frames,
     "lines": stream_lines,
     "bulk": stream_bulk,
@@ -249,18 +249,18 @@ STREAMS: dict[str, Callable[[asyncio.StreamReader, asyncio.StreamWriter], Corout
 async def serve(style: str, mode: str, port: int, tls: ssl.SSLContext | None) -> None:
     if style == "protocol":
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(PROTOCOLS[mode], "127.0.0.1", port, backlog=peer_cli.BACKLOG, ssl=tls)
+        server = await loop.create_server(PROTOCOLS[mode], "127.0.0.1", port, backlog=common.BACKLOG, ssl=tls)
     else:
-        limit = peer_cli.MAX_MESSAGE if mode == "lines" else READ_SIZE
+        limit = common.MAX_MESSAGE if mode == "lines" else READ_SIZE
         server = await asyncio.start_server(
-            STREAMS[mode], "127.0.0.1", port, limit=limit, backlog=peer_cli.BACKLOG, ssl=tls
+            STREAMS[mode], "127.0.0.1", port, limit=limit, backlog=common.BACKLOG, ssl=tls
         )
-    peer_cli.announce(server.sockets[0].getsockname()[1])
+    common.announce(server.sockets[0].getsockname()[1])
     await server.serve_forever()
 
 
 def main() -> None:
-    cli = peer_cli.parser(__doc__)
+    cli = common.parser(__doc__)
     cli.add_argument("--style", choices=("protocol", "streams"), default="protocol")
     cli.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     cli.add_argument("--writelines", action="store_true", help="small, frames and lines: replies of one read together")

@@ -130,7 +130,7 @@ function source(socket) {
 
 const modes = { echo, small, sleep, broadcast, frames, lines, bulk, source };
 if (!(args.mode in modes)) {
-  console.error(`peer_node.js: no such mode here: ${args.mode}`);
+  console.error(`node.js: no such mode here: ${args.mode}`);
   process.exit(2);
 }
 

@@ -20,7 +20,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.server import StreamServer
 from gevent.ssl import PROTOCOL_TLS_SERVER, SSLContext
 
-import peer_cli
+import common
 
 READ_SIZE = 65536
 Handler = Callable[[socket.socket, object], None]
@@ -42,7 +42,7 @@ def small(sock: socket.socket, address: object) -> None:
 def sleep(sock: socket.socket, address: object) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while data := sock.recv(READ_SIZE):
-        gevent.sleep(peer_cli.NAP)
+        gevent.sleep(common.NAP)
         sock.sendall(data)
 
 
@@ -54,7 +54,7 @@ def broadcast() -> Handler:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         everybody[sock] = BoundedSemaphore()
         try:
-            sock.sendall(peer_cli.GREETING)
+            sock.sendall(common.GREETING)
             while data := sock.recv(READ_SIZE):
                 for other, lock in list(everybody.items()):
                     with lock, contextlib.suppress(OSError):  # which the other's own greenlet meets too
@@ -72,16 +72,16 @@ def frames(sock: socket.socket, address: object) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock.makefile("rb") as file:
         while len(header := file.read(4)) == 4:
-            (length,) = peer_cli.LENGTH.unpack(header)
-            if length > peer_cli.MAX_MESSAGE or len(message := file.read(length)) < length:
+            (length,) = common.LENGTH.unpack(header)
+            if length > common.MAX_MESSAGE or len(message := file.read(length)) < length:
                 return
-            sock.sendall(peer_cli.LENGTH.pack(len(message)) + message)
+            sock.sendall(common.LENGTH.pack(len(message)) + message)
 
 
 def lines(sock: socket.socket, address: object) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock.makefile("rb") as file:
-        while (line := file.readline(peer_cli.MAX_MESSAGE)).endswith(b"\n"):
+        while (line := file.readline(common.MAX_MESSAGE)).endswith(b"\n"):
             sock.sendall(line)
 
 
@@ -89,19 +89,19 @@ def bulk(sock: socket.socket, address: object) -> None:
     count = 0
     while data := sock.recv(READ_SIZE):
         count += len(data)
-    sock.sendall(peer_cli.COUNT.pack(count))
+    sock.sendall(common.COUNT.pack(count))
 
 
 def source(sock: socket.socket, address: object) -> None:
     with sock.makefile("rb") as file:
-        wanted = file.read(peer_cli.COUNT.size)
-    if len(wanted) == peer_cli.COUNT.size:
-        for block in peer_cli.blocks(*peer_cli.COUNT.unpack(wanted)):
+        wanted = file.read(common.COUNT.size)
+    if len(wanted) == common.COUNT.size:
+        for block in common.blocks(*common.COUNT.unpack(wanted)):
             sock.sendall(block)
 
 
 def logging_echo(log_file: str | None) -> Handler:
-    logger = peer_cli.file_logger(log_file)
+    logger = common.file_logger(log_file)
 
     def log(sock: socket.socket, address: object) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -113,7 +113,7 @@ def logging_echo(log_file: str | None) -> Handler:
 
 
 def main() -> None:
-    cli = peer_cli.parser(__doc__)
+    cli = common.parser(__doc__)
     cli.add_argument("--patched", action="store_true", help="monkey-patch everything first")
     args = cli.parse_args()
     handlers = {
@@ -133,11 +133,11 @@ def main() -> None:
     if args.key:
         tls = SSLContext(PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(args.cert, args.key)
-        server = StreamServer(address, handle, backlog=peer_cli.BACKLOG, ssl_context=tls)
+        server = StreamServer(address, handle, backlog=common.BACKLOG, ssl_context=tls)
     else:
-        server = StreamServer(address, handle, backlog=peer_cli.BACKLOG)
+        server = StreamServer(address, handle, backlog=common.BACKLOG)
     server.start()
-    peer_cli.announce(server.server_port)
+    common.announce(server.server_port)
     server.serve_forever()
 
 

@@ -170,7 +170,7 @@ const source = {
 
 const modes = { echo, small, sleep, broadcast, frames, lines, bulk, source };
 if (!(args.mode in modes)) {
-  console.error(`peer_bun.js: no such mode here: ${args.mode}`);
+  console.error(`bun.js: no such mode here: ${args.mode}`);
   process.exit(2);
 }
 
