@@ -41,7 +41,7 @@ bench: $(VENV)/.has-bench
 	@$(BIN)/python $(COMPARE)/bench.py $(if $(QUICK),--quick) $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COMPARE)/peers/node_modules $(COMPARE)/build
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache $(COMPARE)/peers/node_modules $(COMPARE)/load/build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The venv and each extra leave a stamp when they are complete, so that a failed one is tried again.

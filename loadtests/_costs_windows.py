@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
 
-from cores import Cores
-from loads import check_connections, holding, parse_answer
-from programs import Broken, build_load_client, environment, find_compiler
+from measure.client import Broken, build_load_client, check_connections, find_compiler, holding, parse_answer
+from measure.cores import Cores
+from measure.servers import environment
 
 HERE = Path(__file__).resolve().parent
 SIZE = 64

@@ -32,8 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 from _costs_windows import SIZE, Counts, allocations, can_use_perf, instructions, profile, serving, system_calls, window
-from cores import Cores
-from programs import Broken, raise_descriptor_limit
+from measure.client import Broken
+from measure.cores import Cores
+from measure.servers import raise_descriptor_limit
 
 
 def measure(kind: str, cores: Cores, connections: int, seconds: float, perf: bool) -> dict[str, Counts]:

@@ -16,10 +16,10 @@ from cases import CASES, LIMITS
 from cases.case import Case, Chart, Measure
 from cases.estimate import Estimate, in_words
 from cases.peers import PEERS, Peer
-from certificate import Certificate
-from cores import Cores
+from measure.certificate import Certificate
+from measure.cores import Cores
+from measure.measuring import RETRIES, Bench
 from measurements import of_every_kind, open_fonts, record, result, run
-from measuring import RETRIES, Bench
 from results import Run
 from running import Runner
 

@@ -19,7 +19,7 @@ from program import ROOT
 
 sys.path.append(str(ROOT / "loadtests" / "compare"))
 
-from programs import build_load_client
+from measure.client import build_load_client
 
 AnySocket = greensock.Socket[Any]
 Load = Callable[..., Foreign]

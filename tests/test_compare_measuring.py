@@ -13,10 +13,10 @@ sys.path.append(str(ROOT / "loadtests" / "compare"))
 
 from cases.case import Case, Measure, echo_load
 from cases.peers import CEILING, OURS, PEERS, Peer
-from certificate import Certificate
-from cores import Cores
-from measuring import Bench
-from programs import build_load_client
+from measure.certificate import Certificate
+from measure.client import build_load_client
+from measure.cores import Cores
+from measure.measuring import Bench
 from results import Run
 
 LATENCY = Case("latency", "latency", "µs", (CEILING,), {}, load=echo_load(4, 64), measure=Measure.LATENCY, share=0.6)

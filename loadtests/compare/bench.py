@@ -1,6 +1,6 @@
 """Measure greensock beside the servers that its users would otherwise write.
 
-One compiled load client (load.c and its parts) drives each server in turn: the server on one core, the client on
+One compiled load client (the folder load) drives each server in turn: the server on one core, the client on
 another, in alternating rounds, with every byte of every reply checked.  README.md in this folder
 says what is measured, and what is fair about it and what is not.
 """
@@ -23,11 +23,12 @@ import recording
 from cases import CASES
 from cases.estimate import Estimate, in_words
 from cases.peers import PEERS
-from certificate import Certificate
-from cores import Cores
-from facts import machine, versions
-from measuring import RETRIES, Bench
-from programs import build_load_client, raise_descriptor_limit, why_missing
+from measure.certificate import Certificate
+from measure.client import build_load_client
+from measure.cores import Cores
+from measure.facts import machine, versions
+from measure.measuring import RETRIES, Bench
+from measure.servers import raise_descriptor_limit, why_missing
 from publishing import PAGE, folder_of, publish
 from recording import Record
 from report import LEGEND, console, warn_missing

@@ -25,8 +25,9 @@ import click
 import psutil
 from rich.table import Table
 
-from cores import Cores
-from programs import PEERS, PROJECT, Server, build_load_client, serving
+from measure.client import build_load_client
+from measure.cores import Cores
+from measure.servers import PEERS, PROJECT, Server, serving
 from report import console
 
 KV = {

@@ -17,9 +17,9 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 import greensock
-from cores import Cores
 from greensock.framing import LengthPrefixed
-from programs import environment
+from measure.cores import Cores
+from measure.servers import environment
 
 FRAMING = LengthPrefixed()
 Call = Callable[[bytes], Any]

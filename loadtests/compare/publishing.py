@@ -9,9 +9,10 @@ import page
 import readme
 import recording
 from plots import plots
-from programs import HERE, PROJECT
 from recording import Record
 
+COMPARE = Path(__file__).resolve().parent
+PROJECT = COMPARE.parents[1]
 PAGE = PROJECT / "docs" / "benchmarks.md"
 README = PROJECT / "README.md"
 
@@ -25,7 +26,7 @@ def publish(record: Record, path: Path) -> list[Path]:
     """Write the page and all that belongs to it. The project's own page also has README.md's tables from it."""
     folder = folder_of(path)
     drawn = plots(record)
-    fair = os.path.relpath(HERE / "README.md", path.resolve().parent)
+    fair = os.path.relpath(COMPARE / "README.md", path.resolve().parent)
     texts = {path: page.render(record, drawn, folder.name, fair)}
     if path.resolve() == PAGE:
         texts[README] = readme.replaced(README.read_text(encoding="utf-8"), record)

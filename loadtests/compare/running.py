@@ -11,8 +11,8 @@ from cases import CASES, LIMITS
 from cases.case import Case, Measure
 from cases.estimate import Estimate, in_words
 from cases.peers import PEERS
-from measuring import Bench
-from programs import PROJECT
+from measure.measuring import Bench
+from measure.servers import PROJECT
 from report import console, describe, print_result
 from results import Result, Run
 

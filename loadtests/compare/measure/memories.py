@@ -7,8 +7,9 @@ import time
 
 from cases.case import Case
 from cases.peers import Peer
-from loads import PATIENCE, Loads, check_connections, holding, parse_answer
-from programs import Server, serving
+from measure.client import check_connections, holding, parse_answer
+from measure.loads import PATIENCE, Loads
+from measure.servers import Server, serving
 from results import Run
 
 SAMPLES = 20  # a second

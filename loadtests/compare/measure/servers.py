@@ -1,4 +1,4 @@
-"""The programs that take part: compiling the client, starting and ending the servers."""
+"""The servers: what each of them needs, starting and ending them, and their memory."""
 
 from __future__ import annotations
 
@@ -16,43 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import psutil
 
 from cases.peers import Peer, Runtime
-from cores import Cores
+from measure.client import PROGRAM, Broken
+from measure.cores import Cores
 
-HERE = Path(__file__).resolve().parent
-PROJECT = HERE.parents[1]
-PEERS = HERE / "peers"  # the servers, and beside them what npm has installed
-BUILD = HERE / "build"
-PROGRAM = BUILD / "load"  # once build_load_client() was called
-COMPILER_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra")
-LIBRARIES = ("-lssl", "-lcrypto")
+PEERS = Path(__file__).resolve().parents[1] / "peers"  # their programs, and beside them what npm has installed
+PROJECT = PEERS.parents[2]
 
 MEMORY_SETTLES = 5.0  # seconds that a server gets to come to rest before its memory is read
-
-
-def find_compiler() -> str | None:
-    return shutil.which("cc") or shutil.which("gcc")
-
-
-def build_load_client() -> Path:
-    """Compile load.c and its parts when one of them is newer than the program made from them."""
-    parts = sorted(HERE.glob("*.c"))
-    newest = max(file.stat().st_mtime for file in (*parts, *HERE.glob("*.h")))
-    if not PROGRAM.exists() or PROGRAM.stat().st_mtime < newest:
-        compiler = find_compiler()
-        if compiler is None:
-            raise click.ClickException("a C compiler (cc) is needed for the load client")
-        BUILD.mkdir(exist_ok=True)
-        # Under a name of its own first: another bench may be running the old one.
-        fresh = BUILD / f"load.{os.getpid()}"
-        build = [compiler, *COMPILER_FLAGS, "-o", str(fresh), *map(str, parts), *LIBRARIES]
-        if subprocess.run(build, check=False).returncode != 0:
-            raise click.ClickException("the load client, which needs OpenSSL's headers (libssl-dev), was not compiled")
-        fresh.replace(PROGRAM)
-    return PROGRAM
 
 
 def find(runtime: Runtime) -> str | None:
@@ -94,10 +67,6 @@ def command(peer: Peer, options: Sequence[str] = ()) -> list[str]:
     if peer.runtime == Runtime.C:
         return [str(PROGRAM), *peer.args]
     return [find(peer.runtime) or peer.runtime, str(PEERS / peer.script), *peer.args, *options]
-
-
-class Broken(Exception):
-    """A server or the load client that did not do its part."""
 
 
 @dataclass

@@ -8,10 +8,10 @@ import psutil
 
 from cases.case import Case, Measure
 from cases.peers import Peer
-from loads import Loads
-from memories import measure_idle, measure_slow_reader
-from programs import Broken
-from rates import measure_latency, measure_rate
+from measure.client import Broken
+from measure.loads import Loads
+from measure.memories import measure_idle, measure_slow_reader
+from measure.rates import measure_latency, measure_rate
 from results import Run
 
 RETRIES = 2  # how often a disturbed run is repeated; the least disturbed one counts

@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 from cases.peers import OURS, Runtime
-from programs import COMPILER_FLAGS, PROJECT, environment, find, find_compiler
+from measure.client import COMPILER_FLAGS, find_compiler
+from measure.servers import PROJECT, environment, find
 
 
 def machine() -> dict[str, str]:

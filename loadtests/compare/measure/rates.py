@@ -8,8 +8,9 @@ from typing import Any
 
 from cases.case import Case
 from cases.peers import Peer
-from loads import Loads
-from programs import Broken, serving
+from measure.client import Broken
+from measure.loads import Loads
+from measure.servers import serving
 from results import Run
 
 BEFORE = 64  # connections that a TLS server has seen come and go before it is measured: see README.md, "Used servers"

@@ -1,11 +1,9 @@
-"""The load client at work against one server, and what it answers."""
+"""The load client at work against one server, with what one case asks of both."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import Any
 
 from cases.case import Case
 from cases.peers import Peer
-from certificate import Certificate
-from cores import Cores
-from programs import MEMORY_SETTLES, Broken, Server, command
+from measure.certificate import Certificate
+from measure.client import Broken, check_connections, holding, parse_answer
+from measure.cores import Cores
+from measure.servers import MEMORY_SETTLES, Server, command
 
 PATIENCE = 45.0  # the client opens for at most 30 s and drains for at most 5 s; beyond that it hangs
 
@@ -72,30 +71,3 @@ class Loads:
                 ready = ""
             out, err = process.communicate(timeout=30)  # closes its standard input: let go
             check_connections(parse_answer(ready + out, err))
-
-
-@contextlib.contextmanager
-def holding(program: Sequence[str], limit: float) -> Iterator[subprocess.Popen[str]]:
-    """A load client that runs while something else is done; it never outlives that, nor its limit in seconds."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        watchdog = threading.Timer(limit, process.kill)
-        watchdog.start()
-        try:
-            yield process
-        finally:
-            watchdog.cancel()
-            process.kill()
-
-
-def parse_answer(out: str, err: str) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = json.loads(out)
-    except ValueError:
-        raise Broken(f"the load client failed: {err.strip() or out.strip() or 'it said nothing'}") from None
-    return answer
-
-
-def check_connections(answer: dict[str, Any]) -> None:
-    if answer["failures"]:
-        raise Broken(f"{answer['failures']} connections failed; {answer['error']}")
