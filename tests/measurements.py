@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cases import CASES
-from plots import plots
-from recording import Record
-from results import DISTURBED, Result, Run
+from report.plots import plots
+from results.recording import Record
+from results.runs import DISTURBED, Result, Run
 
 NOISE = DISTURBED * 2  # of `waited`: a run with it is disturbed
 

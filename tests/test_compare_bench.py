@@ -9,9 +9,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bench
-import publishing
-import readme
-import recording
 from cases import CASES, LIMITS
 from cases.case import Case, Chart, Measure
 from cases.estimate import Estimate, in_words
@@ -20,8 +17,10 @@ from measure.certificate import Certificate
 from measure.cores import Cores
 from measure.measuring import RETRIES, Bench
 from measurements import of_every_kind, open_fonts, record, result, run
-from results import Run
-from running import Runner
+from report import publishing, readme
+from results import recording
+from results.runs import Run
+from rounds import Runner
 
 
 @pytest.fixture(scope="module", autouse=True)

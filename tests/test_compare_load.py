@@ -2,7 +2,6 @@
 
 import json
 import struct
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,6 @@ import greensock
 from connections import stream
 from foreign import Foreign, Start
 from greensock.testing import Peer, Serve, wait_until
-from program import ROOT
-
-sys.path.append(str(ROOT / "loadtests" / "compare"))
-
 from measure.client import build_load_client
 
 AnySocket = greensock.Socket[Any]

@@ -1,15 +1,10 @@
 """``loadtests/compare`` beside its rates: latency at a share of a server's limit, memory under a slow reader."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from program import ROOT
-
-sys.path.append(str(ROOT / "loadtests" / "compare"))
 
 from cases.case import Case, Measure, echo_load
 from cases.peers import CEILING, OURS, PEERS, Peer
@@ -17,7 +12,7 @@ from measure.certificate import Certificate
 from measure.client import build_load_client
 from measure.cores import Cores
 from measure.measuring import Bench
-from results import Run
+from results.runs import Run
 
 LATENCY = Case("latency", "latency", "µs", (CEILING,), {}, load=echo_load(4, 64), measure=Measure.LATENCY, share=0.6)
 SLOW_READER = Case(

@@ -6,17 +6,13 @@ from pathlib import Path
 import click
 import pytest
 
-import losses
-import page
-import proof
-import readme
-import recording
-import story
 from cases.peers import CEILING
 from measurements import NOISE, of_every_kind, record, result, run
-from plots import plots
-from publishing import PAGE, README, folder_of
-from recording import Record
+from report import losses, page, proof, readme, story
+from report.plots import plots
+from report.publishing import PAGE, README, folder_of
+from results import recording
+from results.recording import Record
 
 LOST = record(
     result("echo", greensock=[100, 100], uvloop=[120, 125], bun=[150, 160]),

@@ -7,8 +7,8 @@ import pytest
 
 from cases.peers import PEERS
 from measurements import of_every_kind, open_fonts, record, result, run
-from plots import COLOURS, Plot, plots
-from results import Result
+from report.plots import COLOURS, Plot, plots
+from results.runs import Result
 
 SVG = "{http://www.w3.org/2000/svg}"
 

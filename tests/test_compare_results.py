@@ -2,9 +2,9 @@
 
 import pytest
 
-from comparing import Comparison, Outcome
 from measurements import NOISE, result, run
-from results import LEAST_GROWTH, Result
+from results.comparing import Comparison, Outcome
+from results.runs import LEAST_GROWTH, Result
 
 
 def outcome(found: Result, peer: str) -> Outcome:

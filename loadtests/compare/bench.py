@@ -19,7 +19,6 @@ from typing import Any
 
 import click
 
-import recording
 from cases import CASES
 from cases.estimate import Estimate, in_words
 from cases.peers import PEERS
@@ -29,10 +28,11 @@ from measure.cores import Cores
 from measure.facts import machine, versions
 from measure.measuring import RETRIES, Bench
 from measure.servers import raise_descriptor_limit, why_missing
-from publishing import PAGE, folder_of, publish
-from recording import Record
-from report import LEGEND, console, warn_missing
-from running import Runner
+from report.publishing import PAGE, folder_of, publish
+from report.terminal import LEGEND, console, warn_missing
+from results import recording
+from results.recording import Record
+from rounds import Runner
 
 QUICK = {"rounds": 1, "seconds": 0.8, "warmup": 0.3, "retries": 0, "amount": 256}
 

@@ -28,7 +28,7 @@ from rich.table import Table
 from measure.client import build_load_client
 from measure.cores import Cores
 from measure.servers import PEERS, PROJECT, Server, serving
-from report import console
+from report.terminal import console
 
 KV = {
     "greensock": (str(PROJECT / "examples" / "kv.py"), "127.0.0.1:0"),

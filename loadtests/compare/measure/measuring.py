@@ -12,7 +12,7 @@ from measure.client import Broken
 from measure.loads import Loads
 from measure.memories import measure_idle, measure_slow_reader
 from measure.rates import measure_latency, measure_rate
-from results import Run
+from results.runs import Run
 
 RETRIES = 2  # how often a disturbed run is repeated; the least disturbed one counts
 

@@ -10,7 +10,7 @@ from cases.peers import Peer
 from measure.client import check_connections, holding, parse_answer
 from measure.loads import PATIENCE, Loads
 from measure.servers import Server, serving
-from results import Run
+from results.runs import Run
 
 SAMPLES = 20  # a second
 REST = 9  # times as long as a look at the memory took: it walks through all pages, on the load client's core

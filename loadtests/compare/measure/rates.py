@@ -11,7 +11,7 @@ from cases.peers import Peer
 from measure.client import Broken
 from measure.loads import Loads
 from measure.servers import serving
-from results import Run
+from results.runs import Run
 
 BEFORE = 64  # connections that a TLS server has seen come and go before it is measured: see README.md, "Used servers"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cases.case import Measure
-from comparing import Comparison, Outcome
-from recording import Record
-from results import Result
-from rows import NOISY
+from report.rows import NOISY
+from results.comparing import Comparison, Outcome
+from results.recording import Record
+from results.runs import Result
 
 
 def comparisons(record: Record) -> Iterator[tuple[Result, str, Comparison]]:

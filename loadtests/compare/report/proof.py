@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterator
 
 from cases.peers import CEILING
-from recording import Record
-from results import Result
-from rows import LIMITED
+from report.rows import LIMITED
+from results.recording import Record
+from results.runs import Result
 
 CLOSE = 0.95  # of the ceiling: from here on a server may be held up by what holds up the ceiling
 

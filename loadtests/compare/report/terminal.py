@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from comparing import Outcome
-from results import Result, Run
-from rows import State, headings, remarks, rows
+from report.rows import State, headings, remarks, rows
+from results.comparing import Outcome
+from results.runs import Result, Run
 
 console = Console()
 if not console.is_terminal:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from comparing import Comparison, Outcome
-from recording import Record
+from results.comparing import Comparison, Outcome
+from results.recording import Record
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from cases.estimate import Estimate, in_words
 from cases.peers import PEERS
 from measure.measuring import Bench
 from measure.servers import PROJECT
-from report import console, describe, print_result
-from results import Result, Run
+from report.terminal import console, describe, print_result
+from results.runs import Result, Run
 
 MOST_OF_ESTIMATE = 1.15  # a run that takes longer no longer repeats what was disturbed
 GRACE = 30.0  # seconds

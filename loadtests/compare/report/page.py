@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import losses
-import proof
-import story
 from cases.estimate import in_words
-from plots import Plot
-from recording import Record
-from results import Result
-from rows import State, headings, remarks, rows
+from report import losses, proof, story
+from report.plots import Plot
+from report.rows import State, headings, remarks, rows
+from results.recording import Record
+from results.runs import Result
 
 COMMAND = "python loadtests/compare/bench.py"
 

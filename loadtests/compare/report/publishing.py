@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import page
-import readme
-import recording
-from plots import plots
-from recording import Record
+from report import page, readme
+from report.plots import plots
+from results import recording
+from results.recording import Record
 
-COMPARE = Path(__file__).resolve().parent
+COMPARE = Path(__file__).resolve().parents[1]
 PROJECT = COMPARE.parents[1]
 PAGE = PROJECT / "docs" / "benchmarks.md"
 README = PROJECT / "README.md"

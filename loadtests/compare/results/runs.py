@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass, field
 
 from cases.case import Case, Measure
-from comparing import Comparison
+from results.comparing import Comparison
 
 DISTURBED = 0.03  # a run is disturbed when other processes had one of its cores for a larger share of it
 BUSY = 0.90  # from this share of a core on, a process is what the other one waits for

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import click
 
-import losses
-from comparing import Outcome
-from page import table
-from recording import Record
-from results import Result
-from rows import ALIKE, LIMITED, NOISY
+from report import losses
+from report.page import table
+from report.rows import ALIKE, LIMITED, NOISY
+from results.comparing import Outcome
+from results.recording import Record
+from results.runs import Result
 
 BEGIN = "<!-- measured: begin (written by loadtests/compare/bench.py, from docs/benchmarks/results.json) -->"
 END = "<!-- measured: end -->"

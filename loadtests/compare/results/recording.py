@@ -12,8 +12,8 @@ import click
 
 from cases import CASES
 from cases.case import Case, Chart, Measure
-from comparing import Comparison
-from results import Result, Run
+from results.comparing import Comparison
+from results.runs import Result, Run
 
 Ratios = dict[str, dict[str, Comparison]]  # by case and peer
 FORMAT = 1

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from cases.case import Chart, Measure
 from cases.peers import CEILING, OURS, SESSIONS
-from recording import Record
-from results import Result, Run
+from results.recording import Record
+from results.runs import Result, Run
 
 STYLE: Any = {
     "svg.fonttype": "none",  # words stay words

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from cases.case import Case, Measure
-from comparing import Outcome
-from results import DISTURBED, Result, Run
+from results.comparing import Outcome
+from results.runs import DISTURBED, Result, Run
 
 ALIKE = "≈"  # beside a ratio: no difference shown
 NOISY = "~"  # beside a figure: every run was disturbed
