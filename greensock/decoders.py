@@ -9,9 +9,10 @@ from .errors import FrameError, FrameTooLarge, IncompleteRead
 #: Seven bits each: enough for 64 bits, which is the limit of Protocol Buffers too.
 VARINT_BYTES: Final = 10
 
-#: Of messages with a length in binary: bytes before the length field; bytes before what the length counts; of these,
-#: how many stand in the message; what is added to the length; the most that it may be; and how to read it.
-Layout = tuple[int, int, int, int, int, Callable[[bytes, int], tuple[int]]]
+#: Of messages with a length in binary: bytes before the length field; bytes to the end of that; of these, how many do
+#: not stand in the message; what is added to the length to give the bytes after its field; the least and the most
+#: that it may be as it was sent; and how to read it.
+Layout = tuple[int, int, int, int, int, int, Callable[[bytes, int], tuple[int]]]
 
 _DIGITS: Final = re.compile(rb"[0-9]*")
 _ZERO, _COLON, _COMMA = b"0:,"
@@ -132,21 +133,20 @@ class LengthDecoder(_Decoder):
         self._layout = layout
 
     def _parse(self, data: bytes, messages: list[bytes]) -> int:
-        offset, header, kept, adjust, most, unpack = self._layout
+        offset, header, stripped, adjust, least, most, unpack = self._layout
         size = len(data)
         last = size - header  # where a header may begin
+        around = header + adjust
         position = 0
         while position <= last:
             (length,) = unpack(data, position + offset)
-            length += adjust
-            if not 0 <= length <= most:
-                raise _bad_length(length, most)
-            start = position + header
-            end = start + length
+            if length > most or length < least:
+                raise _bad_length(length + adjust, most + adjust)
+            end = position + around + length
             if end > size:
                 self._needed = end - position
                 return position
-            messages.append(data[start - kept : end])
+            messages.append(data[position + stripped : end])
             position = end
         self._needed = header
         return position

@@ -131,6 +131,7 @@ class LengthPrefixed:
     strip: bool = field(default=True, kw_only=True)
     max_size: int = field(default=MAX_MESSAGE, kw_only=True)
     _pack: Callable[[int], bytes] = field(init=False, repr=False, compare=False)
+    _kept: int = field(init=False, repr=False, compare=False)  # bytes of the header that stand in the message
     _layout: Layout = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -145,8 +146,10 @@ class LengthPrefixed:
         pack, unpack = _integers(self.size, self.byteorder)
         header = self.offset + self.size
         kept = header if self.offset or not self.strip else 0
+        limits = (-self.adjust, self.max_size - self.adjust)
         object.__setattr__(self, "_pack", pack)
-        object.__setattr__(self, "_layout", (self.offset, header, kept, self.adjust, self.max_size, unpack))
+        object.__setattr__(self, "_kept", kept)
+        object.__setattr__(self, "_layout", (self.offset, header, header - kept, self.adjust, *limits, unpack))
 
     def decoder(self) -> Decoder:
         """A decoder for one stream."""
@@ -162,7 +165,7 @@ class LengthPrefixed:
         """
         if type(message) is not bytes:
             message = as_bytes(message)
-        kept = self._layout[2]
+        kept = self._kept
         length = len(message) - kept
         if length < 0:
             raise ValueError(f"a frame of {len(message)} bytes has no room for a header of {kept}")

@@ -173,7 +173,9 @@ class Reading(Waiting):
                     self._check_cut_off(frames)
                 self._ended_cleanly()
                 return None
-            self._counters.messages_read += frames.feed(chunk)
+            messages = frames.feed(chunk)
+            self._counters.messages_read += len(messages)
+            frames.messages = iter(messages)
         return frames.messages
 
     def _check_cut_off(self, frames: Frames) -> None:

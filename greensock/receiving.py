@@ -55,8 +55,8 @@ class Frames:
         #: what came after them, if that was no message
         self.failure: Exception | None = None
 
-    def feed(self, data: bytes) -> int:
-        """Decode *data*: how many messages that makes."""
+    def feed(self, data: bytes) -> Sequence[Any]:
+        """Decode *data*: the messages that makes, and perhaps a :attr:`failure` after them."""
         messages: Sequence[Any]
         try:
             messages = self.decoder.feed(data)
@@ -66,8 +66,7 @@ class Frames:
         except Exception as error:
             messages = ()
             self.failure = error
-        self.messages = iter(messages)
-        return len(messages)
+        return messages
 
     def clear(self) -> None:
         """Forget what was not delivered."""
@@ -93,6 +92,9 @@ class Receiving(Handshaking):
         flags = self._flags
         if flags:  # few sockets have any, and to ask for each would cost a tenth of what Python does for a message
             careful = flags & CAREFUL
+            if careful == FRAMED:
+                self._serve_messages()
+                return
             if careful == SECURE:
                 self._serve_secure()
                 return
@@ -148,10 +150,10 @@ class Receiving(Handshaking):
             self._stop_reading()
         elif self._state is CLOSING:
             self._discard()
-        elif flags & FRAMED:
-            self._serve_messages()
         elif flags & SECURE:
             self._serve_secure()
+        elif flags & FRAMED:
+            self._serve_messages()
         else:
             return False
         return True
@@ -177,20 +179,27 @@ class Receiving(Handshaking):
     def _read_once(self) -> bytes | None:
         """Read once, whatever the wire: None if there is nothing now, or if reading fails, which then is seen to."""
         wire = self._wire
+        size = self._read_size
         try:
-            data = wire.read(READ_SIZE)
+            data = wire.read(size)
         except BlockingIOError:
             data = None
         except OSError as error:
             self._reading_failed(error)
             return None
-        if wire.more or self._flags & MORE:
-            self._note_more()
+        if self._flags & SECURE:  # then the wire knows better what size is good
+            if wire.more or self._flags & MORE:
+                self._note_more()
+        elif data and (len(data) < SMALL_READ) is (size != SMALL_READ):
+            data = self._adapt(data)
         return data
 
     def _serve_secure(self) -> None:
-        data = self._read_once()
         try:
+            if self._flags & FRAMED:
+                self._serve_messages()
+                return
+            data = self._read_once()
             if data:
                 self.bytes_read += len(data)
                 self._counters.messages_read += 1
@@ -230,36 +239,32 @@ class Receiving(Handshaking):
     # -- messages ------------------------------------------------------------------------------------
 
     def _serve_messages(self) -> None:
-        try:
-            if self._flags & HELD or self._read_messages():
-                self._deliver_messages()
-            if self._queue.size and not self._corks:
-                self._flush()
-        finally:
-            if self._wire.backlog is not None:
-                self._push_words()
-
-    def _read_messages(self) -> bool:
-        """Read and decode. Whether there is something to deliver."""
         frames = self._frames
         if frames is None:
             frames = self._frames = Frames(self._shared.options.framing.decoder())
-        data = self._read_once()
-        if not data:
-            if data is not None:
+        if self._flags & HELD:
+            self._deliver_messages(frames)
+        else:
+            data = self._read_once()
+            if data:
+                self.bytes_read += len(data)
+                messages = frames.feed(data)
+                count = len(messages)
+                self._counters.messages_read += count
+                if count == 1 and frames.failure is None:  # as a request comes for whose answer the peer waits
+                    handler = self._table.data
+                    if handler is not None:
+                        handler(self, messages[0])
+                elif count or frames.failure is not None:
+                    frames.messages = iter(messages)
+                    self._flags |= HELD
+                    self._deliver_messages(frames)
+            elif data is not None:
                 self._end_of_input()
-            return False
-        self.bytes_read += len(data)
-        count = frames.feed(data)
-        self._counters.messages_read += count
-        if not count and frames.failure is None:
-            return False
-        self._flags |= HELD
-        return True
+        if self._queue.size and not self._corks:
+            self._flush()
 
-    def _deliver_messages(self) -> None:
-        frames = self._frames
-        assert frames is not None
+    def _deliver_messages(self, frames: Frames) -> None:
         for message in islice(frames.messages, MESSAGES_PER_TURN):
             handler = self._table.data
             if handler is not None:

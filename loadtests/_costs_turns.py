@@ -1,8 +1,9 @@
 """Turns of the engine over sockets that are always readable, the kernel's part replaced by nothing: what Python does.
 
-    python _costs_turns.py CONNECTIONS TURNS
+    python _costs_turns.py CONNECTIONS TURNS [FRAMED]
 
-prints the nanoseconds of processor time for each message, in the median turn. costs.py counts its instructions.
+prints the nanoseconds of processor time for each message, in the median turn: of 64 bytes, one in each read, or with
+FRAMED so many in each read after their lengths. costs.py counts its instructions.
 """
 
 import gc
@@ -11,6 +12,7 @@ import socket as stdlib
 import statistics
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import gevent
@@ -19,33 +21,49 @@ from gevent.event import Event
 import greensock
 from _costs_server import Echo
 from greensock.engine import Engine
+from greensock.framing import LengthPrefixed
 
 SIZE = 64
+FRAMING = LengthPrefixed()
+
+
+class EchoMessages(greensock.Handlers[Any]):
+    def data(self, socket: greensock.Socket[Any], message: bytes) -> None:
+        socket.write_message(message)
 
 
 class Nothing:
-    """A wire that has always come with one message, and takes whatever it is given."""
+    """A wire to which the same *data* has always come, and which takes whatever it is given."""
 
     tls = backlog = None
     more = False
     write = staticmethod(len)
 
-    @staticmethod
-    def read(_size: int, message: bytes = b"x" * SIZE) -> bytes:
-        return message
+    def __init__(self, data: bytes) -> None:
+        self.read = partial(_given, data)
 
 
-def main(connections: int, turns: int) -> None:
-    server = greensock.listen(("127.0.0.1", 0), Echo())
+def _given(data: bytes, _size: int) -> bytes:
+    return data
+
+
+def main(connections: int, turns: int, framed: int = 0) -> None:
+    message = b"x" * SIZE
+    if framed:
+        server = greensock.listen(("127.0.0.1", 0), EchoMessages(), framing=FRAMING)
+        data = FRAMING.encode(message) * framed
+    else:
+        server = greensock.listen(("127.0.0.1", 0), Echo())
+        data = message
     clients = [stdlib.create_connection(("127.0.0.1", server.server_port)) for _ in range(connections)]
     for client in clients:
-        client.send(b"x" * SIZE)  # for each to have read and adapted to what is small
-    while server.stats().bytes_written < connections * SIZE:
+        client.send(data)  # for each to have read and adapted to what is small
+    while server.stats().bytes_written < connections * len(data):
         gevent.sleep(0.001)
     sockets: list[Any] = list(server.sockets)
     wires = [socket._wire for socket in sockets]  # stay open
     for socket in sockets:
-        socket._wire = Nothing()
+        socket._wire = Nothing(data)
     engine = Engine.of_this_hub()
     times: list[int] = []
     done = Event()
@@ -62,11 +80,11 @@ def main(connections: int, turns: int) -> None:
     engine.loop.run_callback(measure)  # turns are the hub's
     done.wait()
     read = sum(socket.bytes_read for socket in sockets)
-    assert read == (turns + 1) * connections * SIZE, "each turn serves each connection once"
-    print(statistics.median(times) / connections, flush=True)
+    assert read == (turns + 1) * connections * len(data), "each turn serves each connection once"
+    print(statistics.median(times) / connections / max(1, framed), flush=True)
     del wires
     os._exit(0)  # there is no kernel left to close these connections with
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:]))

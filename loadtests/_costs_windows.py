@@ -181,13 +181,16 @@ def profile(served: Served, connections: int, seconds: float) -> Iterator[str]:
             ).stdout
 
 
-def instructions(connections: int) -> Counts:
+def instructions(connections: int, framed: int = 0) -> Counts:
     """What Python alone does for a message: instructions, and nanoseconds of processor time."""
-    program = [sys.executable, str(HERE / "_costs_turns.py"), str(connections)]
-    few, many = 40, 140
-    counted = [_instructions([*program, str(turns)]) for turns in (few, many)]
-    timed = subprocess.run([*program, "400"], env=environment(), capture_output=True, text=True, check=True)
-    return {"instructions": (counted[1] - counted[0]) / (many - few) / connections, "ns": float(timed.stdout)}
+    few, many, enough = (
+        [sys.executable, str(HERE / "_costs_turns.py"), str(connections), turns, str(framed)]
+        for turns in ("40", "140", "400")
+    )
+    messages = 100 * connections * max(1, framed)  # many's above few's
+    counted = _instructions(many) - _instructions(few)
+    timed = subprocess.run(enough, env=environment(), capture_output=True, text=True, check=True)
+    return {"instructions": counted / messages, "ns": float(timed.stdout)}
 
 
 def _instructions(program: list[str]) -> int:

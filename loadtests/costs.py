@@ -82,6 +82,13 @@ def numbers(_context: click.Context, _option: click.Parameter, text: str) -> lis
 @click.option("--strace", "with_strace", is_flag=True, help="count system calls by strace, also where perf can")
 @click.option("--profile", "profiling", is_flag=True, help="say where the time goes instead (needs perf)")
 @click.option("--instructions", "counting", is_flag=True, help="count those of Python alone instead (needs valgrind)")
+@click.option(
+    "--framed",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="with --instructions: N messages after their lengths in a read",
+)
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="write all numbers there")
 def main(
     connections: list[int],
@@ -90,6 +97,7 @@ def main(
     with_strace: bool,
     profiling: bool,
     counting: bool,
+    framed: int,
     file: Path | None,
 ) -> None:
     """What a message costs the process that serves it. How each number is found is told at the top of this file."""
@@ -103,7 +111,7 @@ def main(
     try:
         if counting:
             for count in connections:
-                found = instructions(count)
+                found = instructions(count, framed)
                 print(f"{count:,} connections: {found['instructions']:,.0f} instructions, {found['ns']:,.0f} ns")
             return
         for kind in kinds.split(","):

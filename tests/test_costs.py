@@ -40,9 +40,10 @@ def test_a_bare_loop_makes_the_same_two_calls(tmp_path: Path) -> None:
     assert calls["sendto"] == pytest.approx(calls["recvfrom"], rel=0.05)
 
 
-def test_what_python_does_for_a_message_is_counted_without_the_kernel() -> None:
+@pytest.mark.parametrize("framed", ["0", "2"])
+def test_what_python_does_for_a_message_is_counted_without_the_kernel(framed: str) -> None:
     need("valgrind", "valgrind")
-    command: list[str | Path] = [sys.executable, COSTS, "--instructions", "--connections", "16"]
+    command: list[str | Path] = [sys.executable, COSTS, "--instructions", "--connections", "16", "--framed", framed]
     run = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stdout + run.stderr
     found = re.fullmatch(r"16 connections: ([\d,]+) instructions, ([\d,]+) ns\n", run.stdout)

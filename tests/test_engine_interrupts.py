@@ -10,7 +10,7 @@ from program import Launch
 
 PROGRAM = """
     import dis, os, sys
-    import gevent, gevent.event, gevent.socket, greensock
+    import gevent, gevent.event, gevent.socket, greensock, greensock.framing
 
     PACKAGE = os.path.dirname(greensock.__file__) + os.sep
     ASKS = ("RESUME", "JUMP_BACKWARD", "CALL", "CALL_FUNCTION_EX")  # after these the interpreter looks for signals
@@ -31,6 +31,9 @@ PROGRAM = """
 
     def writes_much(socket, data):
         socket.write(data * 500_000 if data == b"victim" else data)
+
+    def messages(socket, message):
+        socket.write_message(message)
 
     def session(socket):
         for data in socket:
@@ -93,7 +96,8 @@ PROGRAM = """
         closed = []
         event = "handle" if kind == "session" else "data"
         handlers = {event: globals()[kind], "close": lambda socket, error: closed.append(socket)}
-        server = greensock.listen(("127.0.0.1", 0), handlers)
+        framing = greensock.framing.Fixed(1) if kind == "messages" else None
+        server = greensock.listen(("127.0.0.1", 0), handlers, framing=framing)
         with gevent.socket.create_connection(server.address, timeout=5) as other:
             other.sendall(b"before")
             assert other.recv(10) == b"before"
@@ -150,7 +154,7 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("kind", ["answers", "blocks", "has_others_write", "writes_much", "session"])
+@pytest.mark.parametrize("kind", ["answers", "blocks", "has_others_write", "writes_much", "messages", "session"])
 def test_wherever_it_strikes_one_connection_ends_and_nothing_else(kind: str, launch: Launch) -> None:
     program = launch(PROGRAM, kind)
     wrong = []

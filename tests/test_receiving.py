@@ -9,10 +9,12 @@ import pytest
 from gevent.event import Event
 
 import greensock
-from connections import AnySocket, fill_kernel, narrow_listener, turns
+from connections import AnySocket, fill_kernel, narrow_listener, reset_after, stream, turns
 from greensock import CloseReason, FrameError, FrameTooLarge, IncompleteRead
+from greensock.framing import LengthPrefixed
 from greensock.receiving import MESSAGES_PER_TURN
 from greensock.testing import Dial, Recorder, Serve, wait_until
+from greensock.wire import READ_SIZE, SMALL_READ
 
 
 class Words:
@@ -70,6 +72,33 @@ def test_what_handlers_write_to_the_messages_of_one_read_goes_out_together(serve
     peer = dial(serve({"data": echo}, framing=Words()))
     peer.send(b"a,b,c,")
     assert peer.read() == b"a,b,c,"
+
+
+@pytest.mark.parametrize("size", [1, 4, SMALL_READ, SMALL_READ + 1, 5_000, READ_SIZE, 3 * READ_SIZE])
+def test_messages_of_any_size_follow_small_ones(size: int, serve: Serve, dial: Dial) -> None:
+    peer = dial(serve({"data": echo}, framing=LengthPrefixed(max_size=10**6)))
+    small, large = LengthPrefixed().encode(b"small"), LengthPrefixed().encode(stream(size))
+    for message in (small, small, large, small, large + small, small + large, large + large, small):
+        assert peer.exchange(message) == message
+
+
+def test_what_came_before_a_reset_that_a_second_read_meets_is_delivered(serve: Serve, dial: Dial) -> None:
+    held, go_on = Event(), Event()
+
+    def wait(socket: AnySocket, word: bytes) -> None:
+        if word == b"wait":
+            held.set()
+            go_on.wait()
+
+    recorder = Recorder(data=wait)
+    peer = dial(serve(recorder.handlers, framing=Words()))
+    peer.send(b"wait,")
+    held.wait()
+    reset_after(peer, b"a" * 4 + b",b" * (SMALL_READ // 2 - 2) + b",")  # as much as a small read takes
+    go_on.set()
+    (socket, *_) = recorder.wait_for("close")
+    assert words_of(recorder) == [b"wait", b"aaaa", *[b"b"] * (SMALL_READ // 2 - 2)]
+    assert socket.close_reason is CloseReason.RESET
 
 
 def test_a_client_is_delivered_messages_too(serve: Serve) -> None:
