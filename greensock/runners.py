@@ -147,7 +147,7 @@ class Runners:
                         socket._running = None
                         socket._flags &= ~BUSY
                         engine.blocked.discard(socket)
-                        if socket._flags:
+                        if socket._flags & TO_SETTLE:
                             socket._settle()
                         break
                     engine.current = None
@@ -208,7 +208,7 @@ class Runners:
         if len(self.parked) >= MAX_PARKED:
             return False
         self.parked.append(runner)
-        if len(self.parked) > KEEP_PARKED:
+        if len(self.parked) == KEEP_PARKED + 1:  # it stays watched as long as there are more
             self._engine.clocks.watch(self, UNUSED)
         return True
 

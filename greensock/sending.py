@@ -183,7 +183,9 @@ class Sending(Flushing):
             self._engine.flush_later(self)
 
     def _send_late(self) -> None:
-        self._flags &= ~LATE
+        flags = self._flags
+        if flags & LATE:
+            self._flags = flags ^ LATE
         if self._queue.size and not self._corks:
             self._flush()
 
