@@ -40,13 +40,14 @@ class _Decoder:
         """
         if self._over is not None:
             raise type(self._over)(*self._over.args)
+        if type(data) is not bytes:
+            data = bytes(data)
         if self._rest:
+            needed = self._needed_with(data)
             self._rest += data
-            if len(self._rest) < self._needed:
+            if len(self._rest) < needed:
                 return []
             data = bytes(self._rest)
-        elif type(data) is not bytes:
-            data = bytes(data)
         messages: list[bytes] = []
         try:
             position = self._parse(data, messages)
@@ -57,6 +58,10 @@ class _Decoder:
             raise
         self._rest = bytearray(data[position:]) if position < len(data) else b""
         return messages
+
+    def _needed_with(self, _data: bytes) -> int:
+        """How many bytes there must be, the rest and *data* together, for these to say more than the rest alone."""
+        return self._needed
 
     def _parse(self, data: bytes, messages: list[bytes]) -> int:
         """Add the whole *messages* of *data*; returns where the rest begins, and sets how much of it is needed."""
@@ -85,19 +90,15 @@ class LineDecoder(_Decoder):
         self._delimiter = delimiter
         self._max_size = max_size
 
-    def feed(self, data: bytes, /) -> list[bytes]:
-        """See the other decoders. Only where the delimiter may be is looked for it, and once."""
+    def _needed_with(self, data: bytes) -> int:
         delimiter = self._delimiter
-        if self._rest and self._over is None:
-            if type(data) is not bytes:
-                data = bytes(data)
-            # The rest has no delimiter in it, save one that its last bytes begin.
-            begun = len(delimiter) - 1
-            seam = bytes(self._rest[-begun:]) + data if begun else data
-            self._needed = 0 if delimiter in seam else len(self._rest) + len(data) + 1
-            if self._needed and len(self._rest) + len(data) > self._max_size:
-                self._needed = 0  # too long, or nearly: _parse() will say
-        return super().feed(data)
+        # The rest has no delimiter in it, save one that its last bytes begin.
+        begun = len(delimiter) - 1
+        seam = bytes(self._rest[-begun:]) + data if begun else data
+        size = len(self._rest) + len(data)
+        if delimiter in seam or size > self._max_size:  # too long, or nearly: _parse() will say
+            return 0
+        return size + 1
 
     def _parse(self, data: bytes, messages: list[bytes]) -> int:
         lines = data.split(self._delimiter)
