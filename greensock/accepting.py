@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import gevent
 from gevent.server import StreamServer
 
-from . import net, tls
+from . import net, sockopts, tls
 from .address import parse
 from .engine import Engine
 from .handlers import HandlerTable
@@ -104,7 +104,7 @@ class Acceptor(StreamServer):
         self.family = listener.family
         self.address = listener.getsockname()
         self._kind = (listener.family, listener.type, listener.proto)
-        net.tune(listener, no_delay=options.no_delay, keepalive=options.keepalive)
+        sockopts.tune(listener, no_delay=options.no_delay, keepalive=options.keepalive)
         if self._where is not None and self._where.scheme == "unix":
             self._unix_path = os.path.abspath(self._where.path)  # the working directory may change
             self._unix_identity = net.path_identity(self._unix_path)

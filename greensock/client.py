@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from . import net
+from . import sockopts
 from . import tls as tls_options
 from .address import Address, parse
 from .dialing import dial
@@ -131,8 +131,8 @@ class Client(Draining):
         try:
             options = self._shared.options
             try:
-                net.set_no_delay(wire, options.no_delay)
-                net.set_keepalive(wire, options.keepalive)
+                sockopts.set_no_delay(wire, options.no_delay)
+                sockopts.set_keepalive(wire, options.keepalive)
                 socket._remote_address = wire.getpeername()
             except OSError:
                 pass  # the peer has reset it already, which a read will tell

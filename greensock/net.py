@@ -1,4 +1,4 @@
-"""From addresses to sockets that listen, and the kernel's settings of those sockets.
+"""From addresses to sockets that listen, and back to what people read.
 
 All sockets here are the interpreter's own ``_socket.socket``: unlike ``socket.socket`` that class is the same
 object whether or not gevent has monkey-patched the program, and it has neither watchers nor a wrapper to pay
@@ -9,7 +9,6 @@ Nothing here accepts, connects for a user, or knows about TLS.
 
 import _socket
 import errno
-import math
 import os
 import stat
 from collections.abc import Iterable
@@ -26,15 +25,8 @@ SockAddr = tuple[Any, ...] | str | bytes
 #: Device and inode of a file: which one it is, whatever its name.
 Identity = tuple[int, int]
 
-#: With :data:`KEEPALIVE_PROBES`: a peer that fell silent is given up a minute after the first question, where
-#: the system's own settings (75 s and 9 probes, tcp(7)) take eleven.
-KEEPALIVE_INTERVAL: Final = 15
-KEEPALIVE_PROBES: Final = 4
-
 _AF_UNIX: Final[int | None] = getattr(_socket, "AF_UNIX", None)
 _TCP_FAMILIES: Final = (_socket.AF_INET, _socket.AF_INET6)
-#: macOS calls it TCP_KEEPALIVE.
-_KEEPIDLE: Final[int | None] = getattr(_socket, "TCP_KEEPIDLE", getattr(_socket, "TCP_KEEPALIVE", None))
 _SOMAXCONN_FILE: Final = "/proc/sys/net/core/somaxconn"
 
 
@@ -271,56 +263,6 @@ def _is_connected(sock: _socket.socket) -> bool:
             raise
         return False
     return True
-
-
-def tune(listener: _socket.socket, *, no_delay: bool, keepalive: float | None) -> None:
-    """Give the sockets that *listener* will accept their settings; a unix socket has none of them.
-
-    Set once on the listener, they are inherited by each accepted socket, which saves up to five system calls
-    per connection: "like many others" in tcp(7) under TCP_USER_TIMEOUT, and section 7.4 of Stevens' "UNIX
-    Network Programming" for other systems.
-    """
-    set_no_delay(listener, no_delay)
-    set_keepalive(listener, keepalive)
-
-
-def set_no_delay(sock: _socket.socket, on: bool) -> None:
-    """Send small segments at once (TCP_NODELAY), or let Nagle's algorithm (RFC 896) hold them back."""
-    if sock.family in _TCP_FAMILIES:
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, on)
-
-
-def get_no_delay(sock: _socket.socket) -> bool:
-    """Whether TCP_NODELAY is set; False for a unix socket, which has no such option."""
-    return sock.family in _TCP_FAMILIES and bool(sock.getsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY))
-
-
-def set_keepalive(sock: _socket.socket, seconds: float | None) -> None:
-    """After so many *seconds* of silence ask whether the peer is still there; None: never.
-
-    The kernel counts whole seconds, so a fraction is rounded up. A peer that does not answer
-    :data:`KEEPALIVE_PROBES` times, :data:`KEEPALIVE_INTERVAL` seconds apart, is given up (ETIMEDOUT). A unix
-    socket needs no such thing: its peer cannot vanish.
-    """
-    if sock.family not in _TCP_FAMILIES:
-        return
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, seconds is not None)
-    if seconds is not None:
-        for option, value in (
-            (_KEEPIDLE, math.ceil(seconds)),
-            (getattr(_socket, "TCP_KEEPINTVL", None), KEEPALIVE_INTERVAL),
-            (getattr(_socket, "TCP_KEEPCNT", None), KEEPALIVE_PROBES),
-        ):
-            if option is not None:  # else the system's own number has to do
-                sock.setsockopt(_socket.IPPROTO_TCP, option, value)
-
-
-def get_keepalive(sock: _socket.socket) -> float | None:
-    """Seconds of silence before the peer is asked, as the kernel counts them; None: it never is."""
-    if sock.family not in _TCP_FAMILIES or not sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE):
-        return None
-    # The system's default where it does not tell: two hours, RFC 1122 section 4.2.3.6.
-    return float(sock.getsockopt(_socket.IPPROTO_TCP, _KEEPIDLE)) if _KEEPIDLE is not None else 7200.0
 
 
 def url_of(scheme: str, bound: SockAddr, hostname: str = "") -> str:

@@ -4,7 +4,7 @@ from socket import AddressFamily
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from . import net, options
+from . import options, sockopts
 from .encryption import Encryption
 from .handlers import HandlerTable
 from .shared import Shared
@@ -125,21 +125,21 @@ class Socket(Encryption, Generic[T]):
     @property
     def no_delay(self) -> bool:
         """TCP_NODELAY: small writes leave at once (tcp(7)). False for unix and closed sockets."""
-        return self._state is not CLOSED and net.get_no_delay(self._wire)
+        return self._state is not CLOSED and sockopts.get_no_delay(self._wire)
 
     @no_delay.setter
     def no_delay(self, on: bool) -> None:
         self._check_thread()
         if self._state is not CLOSED:
-            net.set_no_delay(self._wire, options.flag("no_delay", on))
+            sockopts.set_no_delay(self._wire, options.flag("no_delay", on))
 
     @property
     def keepalive(self) -> float | None:
         """Seconds of silence until the kernel asks the peer for a sign of life (tcp(7)); None: never."""
-        return None if self._state is CLOSED else net.get_keepalive(self._wire)
+        return None if self._state is CLOSED else sockopts.get_keepalive(self._wire)
 
     @keepalive.setter
     def keepalive(self, seconds: float | None) -> None:
         self._check_thread()
         if self._state is not CLOSED:
-            net.set_keepalive(self._wire, options.keepalive("keepalive", seconds))
+            sockopts.set_keepalive(self._wire, options.keepalive("keepalive", seconds))

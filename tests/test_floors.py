@@ -25,7 +25,7 @@ FLOORS = {
         *("buffers", "decoders", "framing", "inbox", "sink", "pem"),
     ],
     2: [  # the wire
-        *("wire", "net", "dialing", "hubs", "clocks", "served", "runners", "engine"),
+        *("wire", "net", "sockopts", "dialing", "hubs", "clocks", "served", "runners", "engine"),
         *("certificates", "contexts", "tls", "sealing", "secure", "patching", "drivers"),
     ],
     3: [  # one connection

@@ -5,12 +5,10 @@ import contextlib
 import errno
 import os
 import resource
-import select
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,64 +17,9 @@ import pytest
 
 from greensock import net
 from greensock.address import Address, parse
-from greensock.options import MAX_KEEPALIVE
+from listeners import Open, accept, accepted, ipv6, linux, listen, no_descriptor_left
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux has it")
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here")
-
-Open = Callable[..., _socket.socket]
-
-
-def descriptors() -> set[str]:
-    with os.scandir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd") as entries:
-        return {entry.name for entry in entries}
-
-
-@pytest.fixture(autouse=True)
-def _no_descriptor_left() -> Iterator[None]:
-    net.resolve("localhost", 0)  # makes gevent's hub and its resolver, which keep theirs
-    before = descriptors()
-    yield
-    assert descriptors() == before
-
-
-@pytest.fixture
-def listen() -> Iterator[Open]:
-    """Open a listener that is closed after the test."""
-    with contextlib.ExitStack() as stack:
-
-        def listen(address: object, **options: Any) -> _socket.socket:
-            given = {"backlog": 10, "reuse_port": False, "ipv6_only": False, **options}
-            return stack.enter_context(contextlib.closing(net.open_listener(parse(address), **given)))
-
-        yield listen
-
-
-def accept(listener: _socket.socket) -> _socket.socket:
-    """What the raw socket can accept now; BlockingIOError if that is nothing."""
-    fd, _ = listener._accept()  # type: ignore[attr-defined]
-    return _socket.socket(fileno=fd)
-
-
-@contextlib.contextmanager
-def accepted(listener: _socket.socket) -> Iterator[tuple[socket.socket, _socket.socket]]:
-    """A client of *listener*, and the raw socket that was accepted for it."""
-    with socket.socket(listener.family) as client:
-        client.connect(listener.getsockname())
-        assert select.select([listener], [], [], 5)[0]
-        with contextlib.closing(accept(listener)) as peer:
-            yield client, peer
+__all__ = ["listen", "no_descriptor_left"]
 
 
 def is_listening(sock: _socket.socket) -> bool:
@@ -524,50 +467,6 @@ def test_adopt_when_listening_fails() -> None:
             net.adopt_listener(second, 10)
         assert caught.value.errno == errno.EADDRINUSE
         assert os.get_blocking(second.fileno())
-
-
-# ------------------------------------------------------------------------------------------------ TCP settings
-
-
-def keepalive_numbers(sock: _socket.socket) -> list[int]:
-    options = (_socket.TCP_KEEPIDLE, _socket.TCP_KEEPINTVL, _socket.TCP_KEEPCNT)
-    return [sock.getsockopt(_socket.IPPROTO_TCP, option) for option in options]
-
-
-@linux
-@pytest.mark.parametrize("address", ["127.0.0.1:0", pytest.param("[::1]:0", marks=ipv6)])
-def test_accepted_sockets_inherit_their_settings(listen: Open, address: str) -> None:
-    listener = listen(address)
-    with accepted(listener) as (_, peer):
-        assert not net.get_no_delay(peer)
-        assert net.get_keepalive(peer) is None
-    net.tune(listener, no_delay=True, keepalive=59.5)
-    with accepted(listener) as (_, peer):
-        assert net.get_no_delay(peer)
-        assert net.get_keepalive(peer) == 60.0
-        assert keepalive_numbers(peer) == [60, 15, 4]
-    net.tune(listener, no_delay=False, keepalive=None)
-    with accepted(listener) as (_, peer):
-        assert not net.get_no_delay(peer)
-        assert net.get_keepalive(peer) is None
-
-
-@linux
-def test_settings_of_a_connection(listen: Open) -> None:
-    with accepted(listen("127.0.0.1:0")) as (_, peer):
-        for on in (True, False):
-            net.set_no_delay(peer, on)
-            assert net.get_no_delay(peer) is on
-        for seconds, kept in ((0.001, 1.0), (1, 1.0), (1.5, 2.0), (MAX_KEEPALIVE, 32767.0), (None, None)):
-            net.set_keepalive(peer, seconds)
-            assert net.get_keepalive(peer) == kept
-
-
-def test_unix_sockets_have_no_such_settings(listen: Open, tmp_path: Path) -> None:
-    listener = listen(f"unix:{tmp_path}/echo")
-    net.tune(listener, no_delay=True, keepalive=60.0)
-    assert not net.get_no_delay(listener)
-    assert net.get_keepalive(listener) is None
 
 
 # ------------------------------------------------------------------------------------------------------ names
