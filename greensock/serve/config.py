@@ -15,7 +15,8 @@ from typing import Any, Final, Self
 
 from .. import options
 from ..address import parse
-from .settings import NONE, PATH, SETTINGS, is_path
+from .kinds import NONE, PATH
+from .settings import SETTINGS, is_path
 
 #: Read when no other file is named, if it is there.
 FILE: Final = "greensock.toml"

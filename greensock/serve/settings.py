@@ -5,127 +5,11 @@ checks are those.
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, get_args, get_type_hints
 
 from .. import framing, options
-from ..address import parse
-
-#: How None is written, where a setting may be None.
-NONE: Final = "none"
-
-
-# -- kinds of values -------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Kind:
-    """What a setting may be.
-
-    Args:
-        metavar: its value in a usage line.
-        allowed: the same in words.
-        read: makes the value of what TOML or a text gives; ValueError without words for anything else.
-        several: a list of such values. In a text they are separated by commas, save on the command line.
-        optional: it may be None, written "none".
-    """
-
-    metavar: str
-    allowed: str
-    read: Callable[[Any], Any]
-    several: bool = False
-    optional: bool = False
-
-    def value(self, given: object) -> Any:
-        """The value that *given* means.
-
-        Raises:
-            ValueError: it means none; the message says what is allowed.
-        """
-        if self.optional and given == NONE:
-            return None
-        if not self.several:
-            return self._one(given)
-        parts = given.split(",") if isinstance(given, str) else given
-        if not isinstance(parts, (list, tuple)):
-            raise ValueError(f"must be a list, each of it {self.allowed}, not {given!r}")
-        return [self._one(part.strip() if isinstance(part, str) else part) for part in parts]
-
-    def _one(self, given: object) -> Any:
-        try:
-            return self.read(given)
-        except ValueError as error:
-            or_none = f", or {NONE!r}" if self.optional else ""
-            why = f": {error}" if error.args else ""
-            raise ValueError(f"must be {self.allowed}{or_none}, not {given!r}{why}") from None
-
-
-def _whole(given: object) -> int:
-    if isinstance(given, int) and not isinstance(given, bool):
-        return given
-    if isinstance(given, str) and re.fullmatch(r"-?[0-9]{1,18}", given):
-        return int(given)
-    raise ValueError
-
-
-def _seconds(given: object) -> float:
-    if isinstance(given, (int, float)) and not isinstance(given, bool):
-        return float(given)
-    if isinstance(given, str) and re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]*)?|\.[0-9]+", given):
-        return float(given)
-    raise ValueError
-
-
-_SWITCHES: Final = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False}
-
-
-def _switch(given: object) -> bool:
-    if isinstance(given, bool):
-        return given
-    if isinstance(given, str) and given.lower() in {*_SWITCHES, "0"}:
-        return _SWITCHES.get(given.lower(), False)
-    raise ValueError
-
-
-def _text(given: object) -> str:
-    if isinstance(given, str) and given:
-        return given
-    raise ValueError
-
-
-def _address(given: object) -> str:
-    text = _text(given)
-    parse(text)
-    return text
-
-
-def _choice(*words: str) -> Kind:
-    def read(given: object) -> str:
-        if given in words and isinstance(given, str):
-            return given
-        raise ValueError
-
-    return Kind("|".join(words), " or ".join(map(repr, words)), read)
-
-
-WHOLE: Final = Kind("NUMBER", "a whole number", _whole)
-SECONDS: Final = Kind("SECONDS", "a number of seconds", _seconds)
-SWITCH: Final = Kind("", "true or false", _switch)
-TEXT: Final = Kind("TEXT", "text", _text)
-PATH: Final = Kind("FILE", "the path of a file", _text)
-ADDRESS: Final = Kind("ADDRESS", "an address", _address)
-
-
-def _several(kind: Kind) -> Kind:
-    return dataclasses.replace(kind, several=True)
-
-
-def _optional(kind: Kind) -> Kind:
-    return dataclasses.replace(kind, optional=True)
-
-
-# -- settings --------------------------------------------------------------------------------------------
+from .kinds import ADDRESS, PATH, SECONDS, SWITCH, TEXT, WHOLE, Kind, choice, optional, several
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,17 +49,17 @@ def _seconds_above_0(name: str, value: float) -> None:
     options.seconds(name, value)
 
 
-_LEVELS: Final = _choice("debug", "info", "warning", "error")
+_LEVELS: Final = choice("debug", "info", "warning", "error")
 _DRAIN_TIMEOUT: Final = "Seconds that connections have to end after TERM or INT."
 _DRAIN_DELAY: Final = "Seconds after TERM in which /ready says 503 and accepting goes on."
 
 _RUNNING: Final = "Running"
 _RUNNER: Final = (
     Setting("target", TEXT, None, "MODULE:NAME or path/to/file.py:NAME of the handlers.", _RUNNING),
-    Setting("bind", _several(ADDRESS), ["127.0.0.1:8080"], "Address to listen on; may be repeated.", _RUNNING),
+    Setting("bind", several(ADDRESS), ["127.0.0.1:8080"], "Address to listen on; may be repeated.", _RUNNING),
     Setting("hot", SWITCH, False, "Reload the handlers when a file of the program changes.", _RUNNING),
     Setting("patch", SWITCH, False, "Monkey-patch the standard library before the program is imported.", _RUNNING),
-    Setting("stats", _optional(ADDRESS), None, "Serve /stats, /metrics and /ready by HTTP on this address.", _RUNNING),
+    Setting("stats", optional(ADDRESS), None, "Serve /stats, /metrics and /ready by HTTP on this address.", _RUNNING),
     Setting("drain_timeout", SECONDS, 8.0, _DRAIN_TIMEOUT, _RUNNING, _seconds_above_0),
     Setting("drain_delay", SECONDS, 0.0, _DRAIN_DELAY, _RUNNING, _at_least_0),
     Setting("access_log", SWITCH, False, "Log one line for each connection that has ended.", _RUNNING),
@@ -184,15 +68,15 @@ _RUNNER: Final = (
 
 _TLS: Final = "TLS"
 _SECURITY: Final = (
-    Setting("tls_cert", _several(PATH), [], "Certificate with its chain, PEM; several go with their keys.", _TLS),
-    Setting("tls_key", _several(PATH), [], "Private key of the certificate, PEM.", _TLS),
-    Setting("tls_ca", _several(PATH), [], "Authorities to trust for the certificates of clients, PEM.", _TLS),
-    Setting("tls_passphrase", _optional(TEXT), None, "Of an encrypted key.", _TLS, secret=True),
+    Setting("tls_cert", several(PATH), [], "Certificate with its chain, PEM; several go with their keys.", _TLS),
+    Setting("tls_key", several(PATH), [], "Private key of the certificate, PEM.", _TLS),
+    Setting("tls_ca", several(PATH), [], "Authorities to trust for the certificates of clients, PEM.", _TLS),
+    Setting("tls_passphrase", optional(TEXT), None, "Of an encrypted key.", _TLS, secret=True),
     Setting("tls_request_cert", SWITCH, False, "Ask clients for a certificate, and verify it.", _TLS),
     Setting("tls_reject_unauthorized", SWITCH, True, "Refuse clients that show none.", _TLS),
-    Setting("tls_alpn", _several(TEXT), [], "Protocols to agree on, the preferred one first.", _TLS),
-    Setting("tls_min_version", _choice("TLSv1.2", "TLSv1.3"), "TLSv1.2", "Oldest version to speak.", _TLS),
-    Setting("tls_ciphers", _optional(TEXT), None, "Ciphers of TLS 1.2, as in ciphers(1).", _TLS),
+    Setting("tls_alpn", several(TEXT), [], "Protocols to agree on, the preferred one first.", _TLS),
+    Setting("tls_min_version", choice("TLSv1.2", "TLSv1.3"), "TLSv1.2", "Oldest version to speak.", _TLS),
+    Setting("tls_ciphers", optional(TEXT), None, "Ciphers of TLS 1.2, as in ciphers(1).", _TLS),
 )
 
 #: What is said of each option of ``listen``; their defaults, types and checks are those of :class:`Options`.
@@ -226,7 +110,7 @@ def _listening() -> Iterator[Setting]:
         if field.name not in _COMPOSED:
             kind = TEXT if field.name == "framing" else _kind_of(hints[field.name])
             if field.default is None:
-                kind = _optional(kind)
+                kind = optional(kind)
             check = _is_spec if field.name == "framing" else _is_option
             yield Setting(field.name, kind, field.default, _HELP[field.name], "Connections", check)
 
@@ -234,9 +118,9 @@ def _listening() -> Iterator[Setting]:
 def _kind_of(hint: Any) -> Kind:
     parts = get_args(hint)
     if type(None) in parts:
-        return _optional(_kind_of(parts[0]))
+        return optional(_kind_of(parts[0]))
     if parts:
-        return _choice(*parts)
+        return choice(*parts)
     return {int: WHOLE, float: SECONDS, bool: SWITCH}[hint]
 
 
@@ -294,9 +178,9 @@ def framing_of(text: str) -> Any:
 
 def _argument(kind: object, text: str) -> Any:
     if kind is int:
-        return _whole(text)
+        return WHOLE.read(text)
     if kind is bool:
-        return _switch(text)
+        return SWITCH.read(text)
     if kind is bytes:  # with the escapes of Python: \\r\\n, \\0, \\x2c
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1")
     return text
