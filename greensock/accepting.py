@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import gevent
 from gevent.server import StreamServer
 
-from . import net, sockopts, tls
+from . import endpoints, net, sockopts
 from .address import parse
 from .engine import Engine
 from .handlers import HandlerTable
@@ -53,7 +53,7 @@ class Acceptor(StreamServer):
             owner=self,
             stop_reading_when_over=True,
             on_gone=self._on_gone,
-            tls=tls.server_side(options.tls) if options.tls is not None else None,
+            tls=endpoints.server_side(options.tls) if options.tls is not None else None,
             spawn=self._spawn_session,
         )
         self._make_wire: type[Plain] = Plain

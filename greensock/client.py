@@ -8,8 +8,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from . import sockopts
-from . import tls as tls_options
+from . import endpoints, sockopts
 from .address import Address, parse
 from .dialing import dial
 from .draining import Draining
@@ -106,7 +105,7 @@ class Client(Draining):
             stop_reading_when_over=False,  # two peers that both stop would never start again
             on_gone=self._on_change,
             on_open=self._on_open,
-            tls=None if wanted is None else tls_options.client_side(wanted, hostname),
+            tls=None if wanted is None else endpoints.client_side(wanted, hostname),
             hostname=hostname,
         )
         self._connecting = True

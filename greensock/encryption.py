@@ -8,8 +8,7 @@ from typing import Any, cast
 from gevent import Timeout
 from gevent.event import AsyncResult
 
-from . import log
-from . import tls as tls_options
+from . import endpoints, log
 from .session import Session
 from .state import (
     BY_HAND,
@@ -106,9 +105,9 @@ class Encryption(Session):
         if not self._writable or self._state is not OPEN or self._flags & (DEAD | EOF_READ):
             raise self._closed_error()
         if self._shared.owner is not None:
-            endpoint = tls_options.server_side(tls)
+            endpoint = endpoints.server_side(tls)
         else:
-            endpoint = tls_options.client_side(tls, self._shared.hostname)
+            endpoint = endpoints.client_side(tls, self._shared.hostname)
         limit = self._shared.options.handshake_timeout
         too_late = TimeoutError(ETIMEDOUT, f"no TLS handshake in {limit} s")
         self._flags |= UPGRADING

@@ -42,7 +42,7 @@ from locust.exception import StopTest
 from locust.runners import WorkerRunner
 from locust.user.task import LOCUST_STATE_WAITING
 
-from . import tls as tls_options
+from . import endpoints
 from .address import Address, parse
 from .framing import Framing, Lines
 from .load.checks import Checks, add_options
@@ -170,7 +170,7 @@ class SocketUser(locust.User):
         if address.scheme == "tls":
             if isinstance(self.tls, Mapping):  # read once, and not for each connection
                 cls.tls = TLS.of(self.tls)
-            tls_options.client_side(self.tls, self.server_hostname or address.host)
+            endpoints.client_side(self.tls, self.server_hostname or address.host)
         return address
 
 

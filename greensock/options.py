@@ -187,7 +187,7 @@ _CHECKS: Final[dict[str, Callable[[str, object], object]]] = {
     "allow_half_open": flag,
     "no_delay": flag,
     "keepalive": keepalive,
-    "tls": lambda name, value: None if value is False else value,  # greensock.tls, which knows for which side, reads it
+    "tls": lambda name, value: None if value is False else value,  # greensock.endpoints reads it, knowing the side
     "framing": _framing,
 }
 

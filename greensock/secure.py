@@ -60,7 +60,7 @@ class Secure(Sealing):
         """Be one side of TLS.
 
         Args:
-            endpoint: of :mod:`greensock.tls`: which side this is, and its certificates.
+            endpoint: of :mod:`greensock.endpoints`: which side this is, and its certificates.
             engine: whose connections share the buffers.
         """
         if endpoint.private_bios:

@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any, Final, Self
 
-from . import patching
-from . import tls as tls_options
+from . import endpoints, patching
 from .accepting import Acceptor
 from .draining import Draining
 from .handlers import HandlerTable
@@ -138,7 +137,7 @@ class Server(Draining, Acceptor):
         if tls is not None:
             if self._shared.tls is None:
                 raise ValueError("tls: this server speaks in clear, which a reload cannot change")
-            self._shared.tls = tls_options.server_side(tls)
+            self._shared.tls = endpoints.server_side(tls)
             self._options = dataclasses.replace(self._options, tls=tls)
         if table is not None:
             self._shared.table.replace(table)

@@ -23,7 +23,7 @@ class Shared:
         on_gone: called after a socket's last event, and when one is no longer referenced, while ``watched`` is true or
             when no referenced socket is left.
         on_open: called with each socket before its ``open``.
-        tls: the side that this is in TLS, of :mod:`greensock.tls`, if connections begin with its handshake.
+        tls: the side that this is in TLS, of :mod:`greensock.endpoints`, if connections begin with its handshake.
         hostname: whom a client means to talk to.
         spawn: gives each session its greenlet.
     """

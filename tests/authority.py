@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from greensock.tls import Endpoint
+from greensock.endpoints import Endpoint
 
 NOW = datetime.now(UTC)
 EXPIRED = {"not_before": NOW - timedelta(days=9), "not_after": NOW - timedelta(days=1)}

@@ -7,7 +7,7 @@ import pytest
 
 from authority import Handshake, Issued, issued, shake, trust
 from greensock import TLS
-from greensock.tls import client_side, server_side
+from greensock.endpoints import client_side, server_side
 
 OURS = issued("a.test", "127.0.0.1", "::1")
 RSA = issued("a.test", rsa_key=True)

@@ -14,7 +14,7 @@ import pytest
 from authority import context_for, issued, shake, trust
 from greensock import TLS
 from greensock.contexts import CIPHERS, adopt, is_context
-from greensock.tls import client_side, server_side
+from greensock.endpoints import client_side, server_side
 from handshakes import OURS, STAR, TRUSTING, refused
 
 # -- contexts of ours ------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ from gevent import monkey
 {first}
 import greensock, sys
 assert {patched_first} or "ssl" not in sys.modules
-from greensock.tls import client_side, server_side
+from greensock.endpoints import client_side, server_side
 key, cert, ca = {key!r}, {cert!r}, {ca!r}
 inner = dict(key={inner_key!r}, cert={inner_cert!r}, request_cert=True, ca=ca)
 def make(alpn):

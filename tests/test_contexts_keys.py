@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from authority import PASSPHRASE, Issued, context_for, issued, shake
 from greensock import TLS
-from greensock.tls import client_side, server_side
+from greensock.endpoints import client_side, server_side
 from handshakes import OURS, RSA, der, refused, served, shown
 
 # -- contents, as OpenSSL takes them ---------------------------------------------------------------------

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from authority import Issued, context_for, issued, shake, trust
 from greensock import TLS
+from greensock.endpoints import Endpoint, client_side, server_side
 from greensock.testing import PATIENCE
-from greensock.tls import Endpoint, client_side, host_name, server_side
+from greensock.tls import host_name
 from handshakes import OURS, STAR, der, refused, served, shown
 
 

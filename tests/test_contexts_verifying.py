@@ -9,7 +9,7 @@ import pytest
 
 from authority import Issued, context_for, issued, shake, trust
 from greensock import TLS
-from greensock.tls import Endpoint, client_side, server_side
+from greensock.endpoints import Endpoint, client_side, server_side
 from handshakes import OURS, TRUSTING, der
 
 # -- clients verify --------------------------------------------------------------------------------------

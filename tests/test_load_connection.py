@@ -9,7 +9,7 @@ import pytest
 
 from authority import issued, trust
 from connections import attempt
-from greensock import TLS, tls
+from greensock import TLS, endpoints
 from greensock.framing import Lines
 from greensock.testing import Serve, wait_until
 from loadlab import CONNECTED, Lab, echo, host, lab
@@ -169,14 +169,14 @@ def test_a_server_that_cannot_be_verified_is_a_failed_handshake(lab: Lab, serve:
 def test_the_users_of_a_class_share_one_context(lab: Lab, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve({"data": echo}, framing=Lines(), tls=issued("localhost").both)
     contexts = set()
-    of_clients = tls.client_side
+    of_clients = endpoints.client_side
 
     def seen(*arguments: Any) -> Any:
         endpoint = of_clients(*arguments)
         contexts.add(id(endpoint.context))
         return endpoint
 
-    monkeypatch.setattr(tls, "client_side", seen)
+    monkeypatch.setattr(endpoints, "client_side", seen)
     first = lab.user(f"tls://localhost:{server.port}", tls={"ca": trust()})
     for user in (first, type(first)(lab.environment)):
         lab.users.append(user)

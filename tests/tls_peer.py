@@ -187,7 +187,7 @@ def unstuff(peer: SecurePeer, size: int) -> None:
 
 
 class Endpoint:
-    """What :meth:`Secure.encrypt` needs of :mod:`greensock.tls`."""
+    """What :meth:`Secure.encrypt` needs of :mod:`greensock.endpoints`."""
 
     private_bios = False
 
