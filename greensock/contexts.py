@@ -5,20 +5,16 @@ All contexts made here are gevent's. They work before and after patching alike; 
 made before it fails as soon as something is set.
 """
 
-import errno
 import functools
-import os
 import ssl
 import sys
 from _ssl import _SSLContext  # below the classes of the standard library and of gevent, which patching exchanges
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import gevent.ssl
 
-from .certificates import Identity
-from .pem import Secret
+from .keys import load_identity, reason_of
 
 if TYPE_CHECKING:
     from .tls import TLS
@@ -79,8 +75,8 @@ def _new(protocol: int, options: "TLS") -> ssl.SSLContext:
     for identity in options.identities:
         if len(options.identities) > 1:
             # OpenSSL puts a key to the certificate of its kind, which may be that of another pair: first each alone.
-            _load(gevent.ssl.SSLContext(protocol), identity, options.passphrase)
-        _load(context, identity, options.passphrase)
+            load_identity(gevent.ssl.SSLContext(protocol), identity, options.passphrase)
+        load_identity(context, identity, options.passphrase)
     return context
 
 
@@ -92,7 +88,7 @@ def _trust(context: ssl.SSLContext, options: "TLS", purpose: ssl.Purpose) -> Non
     try:
         context.load_verify_locations(cadata="".join(certificate.pem.decode() for certificate in options.ca))
     except ssl.SSLError as error:
-        problem = f"ca holds a certificate that OpenSSL does not take: {_reason(error)}"
+        problem = f"ca holds a certificate that OpenSSL does not take: {reason_of(error)}"
     if problem:
         raise ValueError(problem)
 
@@ -123,82 +119,6 @@ def _selects(context: ssl.SSLContext, ciphers: str) -> bool:
     except ssl.SSLError:
         return False
     return any(cipher["protocol"] != "TLSv1.3" for cipher in context.get_ciphers())
-
-
-# -- keys and certificates -------------------------------------------------------------------------------
-
-
-def _load(context: ssl.SSLContext, identity: Identity, passphrase: Secret | None) -> None:
-    problem = ""
-    chain = b"".join(certificate.pem for certificate in identity.chain)
-    with _path_of(identity.names[1], chain) as cert, _path_of(identity.names[0], identity.key.pem) as key:
-        try:
-            context.load_cert_chain(cert, key, password=_never_ask if passphrase is None else passphrase)
-        except OSError as error:
-            # After a pipe the "illegal seek" of the system hides what OpenSSL said.
-            if not isinstance(error, ssl.SSLError) and error.errno != errno.ESPIPE:
-                raise
-            problem = _diagnose(identity, error)
-    if problem:
-        raise ValueError(problem)
-
-
-def _diagnose(identity: Identity, error: OSError) -> str:
-    """Which of the two OpenSSL did not take, and why: its own words for most of it are "PEM lib"."""
-    key, cert = identity.names
-    reason = _reason(error)
-    if reason in ("key values mismatch", "key type mismatch", "no certificate assigned"):
-        return f"{key} does not match {cert}; in a chain the key's own certificate comes first"
-    if reason in ("ee key too small", "ca key too small", "ca md too weak"):
-        return f"{cert} is too weak: {reason}"
-    scratch = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    for certificate in identity.chain:
-        try:
-            scratch.load_verify_locations(cadata=certificate.pem.decode())
-        except ssl.SSLError:
-            return f"{cert} holds a certificate that OpenSSL does not take"
-    if identity.key.encrypted:
-        return f"passphrase is wrong for {key}, or the key is damaged"
-    if not isinstance(error, ssl.SSLError):
-        return f"{key} does not match {cert}, or is not a private key that OpenSSL takes"
-    return f"{key} is not a private key that OpenSSL takes: {reason}"
-
-
-def _reason(error: OSError) -> str:
-    return (getattr(error, "reason", None) or "unknown reason").replace("_", " ").lower()
-
-
-def _never_ask() -> str:
-    """Stand in for the passphrase: without one OpenSSL would ask on the terminal, and the process would stand still."""
-    raise ValueError("a private key is encrypted and there is no passphrase")
-
-
-@contextmanager
-def _path_of(option: str, contents: bytes) -> Iterator[str]:
-    """A path under which OpenSSL finds *contents*, in memory: no disk ever sees them (memfd_create(2)).
-
-    Where there is no memfd, it is the reading end of a pipe, which can hold 64 KiB on most systems.
-    """
-    if hasattr(os, "memfd_create"):
-        reader = os.memfd_create("greensock")
-        try:
-            with open(reader, "wb", closefd=False) as file:
-                file.write(contents)
-            yield f"/proc/self/fd/{reader}"
-        finally:
-            os.close(reader)
-        return
-    reader, writer = os.pipe()
-    try:
-        try:
-            os.set_blocking(writer, False)
-            if os.write(writer, contents) < len(contents):
-                raise ValueError(f"{option} is longer than a pipe of this system")
-        finally:
-            os.close(writer)
-        yield f"/dev/fd/{reader}"
-    finally:
-        os.close(reader)
 
 
 # -- names asked for -------------------------------------------------------------------------------------

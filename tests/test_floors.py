@@ -26,7 +26,7 @@ FLOORS = {
     ],
     2: [  # the wire
         *("wire", "net", "sockopts", "dialing", "hubs", "clocks", "served", "runners", "engine"),
-        *("certificates", "contexts", "tls", "endpoints", "sealing", "secure", "patching", "drivers"),
+        *("certificates", "keys", "contexts", "tls", "endpoints", "sealing", "secure", "patching", "drivers"),
     ],
     3: [  # one connection
         *("shared", "link", "flushing", "sending", "closing", "events"),
