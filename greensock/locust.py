@@ -45,12 +45,13 @@ from locust.user.task import LOCUST_STATE_WAITING
 from . import endpoints
 from .address import Address, parse
 from .framing import Framing, Lines
+from .load.answer import Answer
 from .load.checks import Checks, add_options
 from .load.client import SocketClient
 from .load.connection import Backoff
 from .load.ending import tell_at_the_end
 from .load.generator import Generator
-from .load.rows import Answer, RequestFailed, fine_bucket, response_times
+from .load.rows import RequestFailed, fine_bucket, response_times
 from .load.stats import Endpoint
 from .load.tab import add_tab
 from .load.watch import Watch

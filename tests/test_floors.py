@@ -42,8 +42,8 @@ FLOORS = {
         *("serve.app", "serve.trial"),
         *("serve.hot", "serve.systemd", "serve.signals", "serve.watchdog", "serve.monitor", "serve.report"),
         "serve.service",
-        *("load", "load.stats", "load.talk", "load.replies", "load.rows", "load.ending", "load.generator"),
-        *("load.connection", "load.client", "load.watch", "load.tab", "load.checks"),
+        *("load", "load.stats", "load.talk", "load.replies", "load.rows", "load.answer", "load.ending"),
+        *("load.generator", "load.connection", "load.oneway", "load.client", "load.watch", "load.tab", "load.checks"),
     ],
     6: [  # doors
         *("__init__", "commands", "cli", "__main__", "locust"),
@@ -54,7 +54,7 @@ FLOORS = {
 #: May be named in annotations above their floor: what a handler is given is a socket.
 ONLY_FOR_TYPES = {
     *(("handlers", "sock"), ("shared", "sock"), ("draining", "sock"), ("contexts", "tls"), ("runners", "engine")),
-    *(("load.connection", "locust"), ("load.client", "locust")),
+    *(("load.connection", "locust"), ("load.oneway", "locust"), ("load.client", "locust")),
 }
 
 #: What does I/O, waits, or needs a loop.

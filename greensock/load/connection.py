@@ -170,14 +170,14 @@ class Connecting:
                 max_buffered=sys.maxsize,  # who writes waits for room, whichever greenlet that is
             )
             self._connected = perf_counter()
-            self._ledger.record(CONNECT, connected, _since(began))
+            self._ledger.record(CONNECT, connected, since(began))
             if user.address.scheme == "tls":
                 began, connected = perf_counter(), "handshake tls"
                 socket.upgrade_tls(user.tls)
-                self._ledger.record(CONNECT, connected, _since(began))
+                self._ledger.record(CONNECT, connected, since(began))
         except OSError as error:
             talk.ended = True  # and is no loss
-            self._ledger.record_failure(CONNECT, connected, _since(began), error)
+            self._ledger.record_failure(CONNECT, connected, since(began), error)
             return None
         except BaseException:
             talk.ended = True
@@ -257,5 +257,6 @@ def _end(talk: Talk) -> None:
         talk.socket.terminate()  # without effect on one that has ended
 
 
-def _since(began: float) -> float:
+def since(began: float) -> float:
+    """Milliseconds since *began*, of ``perf_counter()``."""
     return (perf_counter() - began) * 1000
