@@ -39,7 +39,7 @@ FLOORS = {
         *("legacy.threads", "legacy.listening", "legacy.serving"),
         *("legacy.socketserver", "legacy.gevent", "legacy.handlers", "legacy"),
         *("serve", "serve.native", "serve.stacks", "serve.kinds", "serve.settings", "serve.config"),
-        *("serve.app", "serve.trial"),
+        *("serve.importing", "serve.app", "serve.trial"),
         *("serve.hot", "serve.systemd", "serve.signals", "serve.watchdog", "serve.monitor", "serve.report"),
         "serve.service",
         *("load", "load.stats", "load.talk", "load.replies", "load.rows", "load.answer", "load.ending"),

@@ -1,19 +1,12 @@
-"""The user's program: found, imported, and imported afresh.
+"""The user's program: found, and imported."""
 
-A fresh import makes new modules beside the old ones and never touches these: :func:`importlib.reload` would execute
-the new text in the old module, and a failure half-way would leave a mixture that serves.
-"""
-
-import gc
 import importlib
-import linecache
 import os
 import sys
 import traceback
-import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import PathFinder
 from operator import attrgetter
 from types import ModuleType
 from typing import Any, Final
@@ -21,6 +14,7 @@ from typing import Any, Final
 from gevent import GreenletExit
 
 from ..handlers import EVENTS, HandlerTable
+from .importing import imported_afresh
 from .settings import is_path
 from .stacks import OURS
 
@@ -99,23 +93,8 @@ class App:
 
         When that, or the block, raises, everything is as it was before.
         """
-        old = self.modules()
-        for name in old:
-            del sys.modules[name]
-        fresh = _Fresh(self)
-        sys.meta_path.insert(0, fresh)
-        try:
+        with imported_afresh(self.modules, self.owns):
             yield self.load()
-        except BaseException:
-            for name in self.modules():
-                del sys.modules[name]
-            sys.modules.update(old)
-            for name, module in old.items():
-                _bind_in_parent(name, module)
-            raise
-        finally:
-            sys.meta_path.remove(fresh)
-            linecache.checkcache()
 
     def modules(self) -> dict[str, ModuleType]:
         """The program's modules that are imported now, by name."""
@@ -198,39 +177,6 @@ class App:
         return AppError(text, files)
 
 
-class _Fresh:
-    """Finds the app's modules and compiles them from source.
-
-    The cache of compiled modules goes by whole seconds and sizes: it would give back the old code of a file that was
-    edited within a second and is as long as before.
-    """
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Part of the import system, see importlib.abc.MetaPathFinder."""
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None and type(spec.loader) is SourceFileLoader and self._app.owns(spec.origin):
-            spec.loader = _FromSource(spec.loader.name, spec.loader.path)
-        return spec
-
-
-class _FromSource(SourceFileLoader):
-    def path_stats(self, path: str) -> typing.NoReturn:
-        """Without these the loader neither reads nor writes a cached file."""
-        raise OSError
-
-
-def forget() -> None:
-    """Let go of modules that were replaced: their classes are in caches and in cycles."""
-    for clear in getattr(typing, "_cleanups", ()):  # Handlers[Player] keeps Player, and with it its module
-        clear()
-    gc.collect()
-
-
 def _root_of(package: str) -> str | None:
     """The directory whose files belong to an app that begins in *package*; None if there is no such package."""
     spec = PathFinder.find_spec(package)
@@ -290,12 +236,6 @@ def _candidates(module: ModuleType) -> Iterator[str]:
 def _file_of(module: object) -> str | None:
     file = getattr(module, "__file__", None)
     return file if isinstance(file, str) else None
-
-
-def _bind_in_parent(name: str, module: ModuleType) -> None:
-    package, _, child = name.rpartition(".")
-    if package in sys.modules:
-        setattr(sys.modules[package], child, module)
 
 
 def _imports(file: str) -> bool:

@@ -14,7 +14,8 @@ import gevent
 from ..log import logger
 from ..server import Server
 from . import native
-from .app import App, AppError, forget
+from .app import App, AppError
+from .importing import forget
 from .trial import try_out
 
 #: The least that an import may take until it counts as hung. A program that took longer once may take five times that.
