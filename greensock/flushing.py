@@ -9,7 +9,6 @@ from typing import Any, cast
 from gevent import Timeout
 from gevent.event import AsyncResult
 
-from .link import Link
 from .state import (
     BY_HAND,
     CHOKED,
@@ -28,9 +27,10 @@ from .state import (
     UPGRADING,
     CloseReason,
 )
+from .teardown import Teardown
 
 
-class Flushing(Link):
+class Flushing(Teardown):
     """The queue, sent as far as the kernel takes it, and FIN behind it."""
 
     __slots__ = ()

@@ -29,7 +29,7 @@ FLOORS = {
         *("certificates", "keys", "contexts", "tls", "endpoints", "sealing", "secure", "patching", "drivers"),
     ],
     3: [  # one connection
-        *("shared", "link", "flushing", "sending", "closing", "events"),
+        *("shared", "link", "teardown", "flushing", "sending", "closing", "events"),
         *("handshaking", "receiving", "waiting", "reading", "session", "encryption"),
         *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
