@@ -1,21 +1,17 @@
-"""Blocking style: the reading side of a socket whose user asks for its input, in a session or without any handlers."""
+"""Blocking style: the bytes of a socket whose user asks for its input, in a session or without any handlers."""
 
 from collections.abc import Iterator
-from operator import length_hint
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from .errors import FrameError, FrameTooLarge, IncompleteRead
+from .errors import FrameTooLarge, IncompleteRead
 from .hubs import get_ident
 from .options import deadline_of
-from .receiving import Frames
-from .state import EOF_READ, FRAMED, UPGRADING, CloseReason
+from .state import EOF_READ, UPGRADING, CloseReason
 from .waiting import Input, Waiting
 from .wire import READ_SIZE
 
 #: A line or what a delimiter ends is not longer, unless a limit is given: as in :mod:`greensock.framing`.
 MAX_SIZE: Final = 65536
-
-_END: Final = object()
 
 
 class Reading(Waiting):
@@ -27,7 +23,7 @@ class Reading(Waiting):
 
     __slots__ = ()
 
-    # -- users: bytes --------------------------------------------------------------------------------
+    # -- users ---------------------------------------------------------------------------------------
 
     def recv(self, n: int = 65536, *, timeout: float | None = None) -> bytes:
         """What has come, at most *n* bytes, after waiting for some; ``b""`` at the end of the peer's input.
@@ -116,81 +112,6 @@ class Reading(Waiting):
         self._check_reading()
         return iter(self.recv, b"")
 
-    # -- users: messages -----------------------------------------------------------------------------
-
-    def read_message(self, *, timeout: float | None = None) -> Any:
-        """The next message, as the socket's framing decodes it.
-
-        Raises:
-            EOFError: the peer has ended, after a whole message.
-            IncompleteRead: the peer ended inside a message.
-            FrameError: what came is no message. Nothing after it can be read.
-            TypeError: the socket has no framing.
-            TimeoutError, SocketClosed, RuntimeError: see :meth:`recv`.
-        """
-        message = self._next_message(timeout)
-        if message is _END:
-            raise self._as_own(EOFError("the peer has ended"))
-        return message
-
-    def messages(self, *, timeout: float | None = None) -> Iterator[Any]:
-        """The messages of the input until the peer ends.
-
-        Args:
-            timeout: seconds to wait for each. After a TimeoutError the iterator can be asked again.
-
-        Raises:
-            IncompleteRead, FrameError, TypeError, TimeoutError, SocketClosed, RuntimeError: see :meth:`read_message`.
-        """
-        self._check_messages()
-        deadline_of(timeout)
-        return MessageIterator(self, timeout)
-
-    def _next_message(self, timeout: float | None) -> Any:
-        self._check_messages()
-        if self._frames is not None:
-            for message in self._frames.messages:
-                return message
-        messages = self._next_messages(timeout)
-        return _END if messages is None else next(messages)
-
-    def _next_messages(self, timeout: float | None) -> Iterator[Any] | None:
-        """The messages that there are, at least one, after waiting for it; None at the end of the input.
-
-        What is not taken from the iterator comes again.
-        """
-        data = self._check_messages()
-        frames = self._frames
-        if frames is None:
-            frames = self._frames = Frames(self._shared.options.framing.decoder())
-        deadline = deadline_of(timeout)
-        while not length_hint(frames.messages):
-            if frames.failure is not None:
-                raise self._message_error(frames.failure)
-            chunk = data.take_all() if data.chunk else self._receive(READ_SIZE, deadline, timeout)
-            if not chunk:
-                if self._flags & EOF_READ:
-                    self._check_cut_off(frames)
-                self._ended_cleanly()
-                return None
-            messages = frames.feed(chunk)
-            self._counters.messages_read += len(messages)
-            frames.messages = iter(messages)
-        return frames.messages
-
-    def _check_cut_off(self, frames: Frames) -> None:
-        try:
-            frames.decoder.close()
-        except Exception as error:
-            raise self._message_error(error)  # noqa: B904 - it is the same
-
-    def _message_error(self, error: Exception) -> Exception:
-        """*error* of a decoder, to be raised: of what the peer has sent, or of the decoder itself."""
-        if isinstance(error, (FrameError, IncompleteRead)):
-            self._because(CloseReason.PROTOCOL, error)
-            self._as_own(error)
-        return error.with_traceback(None)
-
     # -- checks --------------------------------------------------------------------------------------
 
     def _check_reading(self) -> Input:
@@ -200,15 +121,6 @@ class Reading(Waiting):
             raise self._not_now()
         if self._frames is not None:
             raise RuntimeError("messages were read from this socket: its framing has the bytes, use read_message()")
-        return data
-
-    def _check_messages(self) -> Input:
-        """The input, if the caller may read messages of it now."""
-        data = self._input
-        if data is None or self._waiter is not None or get_ident() != self._engine.thread:
-            raise self._not_now()
-        if not self._flags & FRAMED:
-            raise TypeError("read_message() and messages() need the option framing=, of listen() or connect()")
         return data
 
     def _not_now(self) -> RuntimeError:
@@ -296,25 +208,6 @@ class LineIterator:
         if line is None:
             raise StopIteration
         return line
-
-
-class MessageIterator:
-    """What :meth:`Socket.messages` returns. Unlike a generator it can be asked again after a TimeoutError."""
-
-    __slots__ = ("_socket", "_timeout")
-
-    def __init__(self, socket: Reading, timeout: float | None) -> None:
-        self._socket = socket
-        self._timeout = timeout
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
-        message = self._socket._next_message(self._timeout)
-        if message is _END:
-            raise StopIteration
-        return message
 
 
 def _check_size(max_size: object) -> None:

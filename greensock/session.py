@@ -12,13 +12,13 @@ import gevent
 from greenlet import getcurrent
 
 from .errors import FrameError, IncompleteRead
-from .reading import Reading
+from .messages import Messages
 from .shared import Shared
 from .state import BUSY, CLOSED, ENDED, GONE, IDLE, OPEN, STOPPING, TOLD_TO_STOP, CloseReason
 from .wire import Plain
 
 
-class Session(Reading):
+class Session(Messages):
     """What is different with ``handle`` instead of ``data``."""
 
     __slots__ = ("_beside",)
