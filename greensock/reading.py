@@ -6,15 +6,16 @@ from typing import Final, Self
 from .errors import FrameTooLarge, IncompleteRead
 from .hubs import get_ident
 from .options import deadline_of
+from .pulling import Pulling
 from .state import EOF_READ, UPGRADING, CloseReason
-from .waiting import Input, Waiting
+from .waiting import Input
 from .wire import READ_SIZE
 
 #: A line or what a delimiter ends is not longer, unless a limit is given: as in :mod:`greensock.framing`.
 MAX_SIZE: Final = 65536
 
 
-class Reading(Waiting):
+class Reading(Pulling):
     """What sessions and clients without handlers read with.
 
     Of one socket one greenlet at a time can read. Each call takes ``timeout``, seconds to wait at most, and raises

@@ -30,7 +30,7 @@ FLOORS = {
     ],
     3: [  # one connection
         *("shared", "link", "teardown", "flushing", "sending", "closing", "events"),
-        *("handshaking", "receiving", "waiting", "reading", "messages", "session", "encryption"),
+        *("handshaking", "receiving", "waiting", "pulling", "reading", "messages", "session", "encryption"),
         *("raw", "stdlib_stream", "stdlib_socket", "sock"),
     ],
     4: ["draining", "accepting", "server", "client"],  # many

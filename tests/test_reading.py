@@ -1,6 +1,7 @@
 """Blocking style: what a client without handlers reads, and what each way of reading makes of the end.
 
-How it waits is in ``test_waiting``, and what ends a wait in ``test_waiting_end`` and ``test_waiting_time``.
+How it waits is in ``test_waiting``, what ends a wait in ``test_waiting_end`` and ``test_waiting_time``, and what is
+given then in ``test_pulling_end``.
 """
 
 import threading
