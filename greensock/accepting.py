@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import gevent
 from gevent.server import StreamServer
 
-from . import endpoints, net, sockopts
+from . import endpoints, listeners, net, sockopts
 from .address import parse
 from .engine import Engine
 from .handlers import HandlerTable
@@ -93,11 +93,11 @@ class Acceptor(StreamServer):
             return
         options = self._options
         if self._where is not None:
-            listener = net.open_listener(
+            listener = listeners.open_listener(
                 self._where, backlog=self.backlog, reuse_port=options.reuse_port, ipv6_only=options.ipv6_only
             )
         elif self._given is not None:
-            listener = net.adopt_listener(self._given, self.backlog)
+            listener = listeners.adopt_listener(self._given, self.backlog)
         else:
             raise RuntimeError("this server was given a listening socket and has closed it: it cannot start again")
         self.socket = listener  # close() closes it, whatever fails from here on
@@ -107,7 +107,7 @@ class Acceptor(StreamServer):
         sockopts.tune(listener, no_delay=options.no_delay, keepalive=options.keepalive)
         if self._where is not None and self._where.scheme == "unix":
             self._unix_path = os.path.abspath(self._where.path)  # the working directory may change
-            self._unix_identity = net.path_identity(self._unix_path)
+            self._unix_identity = listeners.path_identity(self._unix_path)
         elif self._where is not None and self._where.port == 0 and self._where.scheme in ("tcp", "tls"):
             self._where = dataclasses.replace(self._where, port=self.address[1])  # the same one when started again
         self._shared.local_address = None if self.address[:1] in _WILDCARDS else self.address
@@ -211,7 +211,7 @@ class Acceptor(StreamServer):
         """Accept what the kernel holds, as far as ``max_connections`` admits."""
         if self.started and self._engine.pid == os.getpid():  # what waits is not for the child of a fork
             # The listener may have been made by others, with their backlog; the kernel holds one more, listen(2).
-            for _ in range(net.effective_backlog(MAX_BACKLOG) + 1):
+            for _ in range(listeners.effective_backlog(MAX_BACKLOG) + 1):
                 if self.full() or not self._accept_one():
                     break
 
@@ -227,7 +227,7 @@ class Acceptor(StreamServer):
         listener = self.__dict__.pop("socket", None)
         if listener is not None:
             if self._unix_identity is not None:
-                net.unlink_path(self._unix_path, self._unix_identity)  # while its inode is certainly still ours
+                listeners.unlink_path(self._unix_path, self._unix_identity)  # while its inode is certainly still ours
                 self._unix_identity = None
             listener.close()
             self._given = None
@@ -269,7 +269,7 @@ class Acceptor(StreamServer):
     @property
     def backlog(self) -> int:  # type: ignore[override]  # a plain attribute in gevent's class
         """Connections that the kernel holds until they are accepted, cut to the system's limit."""
-        return net.effective_backlog(self._options.backlog)
+        return listeners.effective_backlog(self._options.backlog)
 
     def __getattr__(self, name: str) -> Any:
         if name in _OPTION_NAMES:

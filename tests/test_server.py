@@ -23,7 +23,7 @@ import gevent.socket
 import pytest
 
 import greensock
-from greensock.net import effective_backlog
+from greensock.listeners import effective_backlog
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from program import Launch
 

@@ -7,7 +7,7 @@ import pytest
 
 from greensock import sockopts
 from greensock.options import MAX_KEEPALIVE
-from listeners import Open, accepted, ipv6, linux, listen, no_descriptor_left
+from listening import Open, accepted, ipv6, linux, listen, no_descriptor_left
 
 __all__ = ["listen", "no_descriptor_left"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from greensock import net
+from greensock import listeners, net
 from greensock.address import parse
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux has it")
@@ -51,7 +51,7 @@ def listen() -> Iterator[Open]:
 
         def listen(address: object, **options: Any) -> _socket.socket:
             given = {"backlog": 10, "reuse_port": False, "ipv6_only": False, **options}
-            return stack.enter_context(contextlib.closing(net.open_listener(parse(address), **given)))
+            return stack.enter_context(contextlib.closing(listeners.open_listener(parse(address), **given)))
 
         yield listen
 
