@@ -5,10 +5,10 @@ from operator import length_hint
 from typing import Any, Final, Self
 
 from .errors import FrameError, IncompleteRead
+from .frames import Frames
 from .hubs import get_ident
 from .options import deadline_of
 from .reading import Reading
-from .receiving import Frames
 from .state import EOF_READ, FRAMED, CloseReason
 from .waiting import Input
 from .wire import READ_SIZE

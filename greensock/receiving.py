@@ -4,12 +4,11 @@ With a framing one read may give many messages. They are held here and delivered
 that pauses, closes or reloads, or whose queue is full, has its way before the next one.
 """
 
-from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from typing import Any, Final
 
-from .errors import FrameError
+from .frames import Frames
 from .handshaking import Handshaking
 from .shared import Shared
 from .state import (
@@ -37,41 +36,6 @@ from .wire import READ_SIZE, SMALL_READ, Plain
 
 #: So many messages of one socket are delivered before others have their turn: a read of 120,000 bytes may hold as many.
 MESSAGES_PER_TURN: Final = 256
-
-
-class Frames:
-    """The messages of one connection, between the kernel and its handlers.
-
-    Resource handling: holds the messages of one read until they are delivered, and in the decoder what there
-    is of an unfinished one.
-    """
-
-    __slots__ = ("decoder", "failure", "messages")
-
-    def __init__(self, decoder: Any) -> None:
-        self.decoder = decoder
-        #: those that were not delivered yet
-        self.messages: Iterator[Any] = iter(())
-        #: what came after them, if that was no message
-        self.failure: Exception | None = None
-
-    def feed(self, data: bytes) -> Sequence[Any]:
-        """Decode *data*: the messages that makes, and perhaps a :attr:`failure` after them."""
-        messages: Sequence[Any]
-        try:
-            messages = self.decoder.feed(data)
-        except FrameError as error:
-            messages, error.messages = error.messages, ()
-            self.failure = error
-        except Exception as error:
-            messages = ()
-            self.failure = error
-        return messages
-
-    def clear(self) -> None:
-        """Forget what was not delivered."""
-        self.messages = iter(())
-        self.failure = None
 
 
 class Receiving(Handshaking):

@@ -22,7 +22,7 @@ FLOORS = {
     0: ["errors", "state"],  # words
     1: [  # pure: no I/O, tested without a socket
         *("address", "options", "writequeue", "handlers", "stats", "log", "versions"),
-        *("buffers", "decoders", "framing", "inbox", "sink", "pem"),
+        *("buffers", "decoders", "framing", "frames", "inbox", "sink", "pem"),
     ],
     2: [  # the wire
         *("wire", "net", "listeners", "sockopts", "dialing", "hubs", "clocks", "served", "runners", "engine"),
