@@ -1,8 +1,9 @@
 """Where one message ends and the next begins: the reading side of :mod:`greensock.framing`."""
 
 import re
+import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from .errors import FrameError, FrameTooLarge, IncompleteRead
 
@@ -151,6 +152,23 @@ class LengthDecoder(_Decoder):
             position = end
         self._needed = header
         return position
+
+
+#: struct's letters for the sizes that it knows; a length field of another size is read with more effort.
+_STRUCTS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+def integers(
+    size: int, byteorder: Literal["big", "little"]
+) -> tuple[Callable[[int], bytes], Callable[[bytes, int], tuple[int]]]:
+    """Functions that write and read a number of *size* bytes."""
+    if size in _STRUCTS:
+        known = struct.Struct((">" if byteorder == "big" else "<") + _STRUCTS[size])
+        return known.pack, known.unpack_from
+    return (
+        lambda number: number.to_bytes(size, byteorder),
+        lambda data, start: (int.from_bytes(data[start : start + size], byteorder),),
+    )
 
 
 class NetstringDecoder(_Decoder):

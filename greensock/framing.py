@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from .buffers import Writable, as_bytes
-from .decoders import FixedDecoder, Layout, LengthDecoder, LineDecoder, NetstringDecoder, VarintDecoder
+from .decoders import FixedDecoder, Layout, LengthDecoder, LineDecoder, NetstringDecoder, VarintDecoder, integers
 
 #: Lines are mostly read by people, and longer ones are mostly a mistake or an attack.
 MAX_LINE: Final = 65536
@@ -143,7 +143,7 @@ class LengthPrefixed:
         if not isinstance(self.strip, bool):
             raise TypeError(f"strip must be True or False, not {self.strip!r}")
         _check_number("max_size", self.max_size, 0)
-        pack, unpack = _integers(self.size, self.byteorder)
+        pack, unpack = integers(self.size, self.byteorder)
         header = self.offset + self.size
         kept = header if self.offset or not self.strip else 0
         limits = (-self.adjust, self.max_size - self.adjust)
@@ -282,23 +282,6 @@ class Varint:
             length >>= 7
         prefix.append(length)
         return bytes(prefix) + message
-
-
-#: struct's letters for the sizes that it knows; a length field of another size is read with more effort.
-_STRUCTS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
-
-
-def _integers(
-    size: int, byteorder: Literal["big", "little"]
-) -> tuple[Callable[[int], bytes], Callable[[bytes, int], tuple[int]]]:
-    """Functions that write and read a number of *size* bytes."""
-    if size in _STRUCTS:
-        known = struct.Struct((">" if byteorder == "big" else "<") + _STRUCTS[size])
-        return known.pack, known.unpack_from
-    return (
-        lambda number: number.to_bytes(size, byteorder),
-        lambda data, start: (int.from_bytes(data[start : start + size], byteorder),),
-    )
 
 
 def _too_long(length: int, most: int) -> ValueError:
