@@ -12,7 +12,6 @@ import socket as stdlib
 import statistics
 import sys
 import time
-from functools import partial
 from typing import Any
 
 import gevent
@@ -40,11 +39,7 @@ class Nothing:
     write = staticmethod(len)
 
     def __init__(self, data: bytes) -> None:
-        self.read = partial(_given, data)
-
-
-def _given(data: bytes, _size: int) -> bytes:
-    return data
+        self.read = lambda _size: data
 
 
 def main(connections: int, turns: int, framed: int = 0) -> None:
