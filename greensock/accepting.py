@@ -14,6 +14,7 @@ from . import endpoints, listeners, net, sockopts
 from .address import parse
 from .engine import Engine
 from .handlers import HandlerTable
+from .hubs import get_ident
 from .log import logger
 from .options import Options
 from .runners import SessionGreenlet
@@ -117,12 +118,14 @@ class Acceptor(StreamServer):
 
     def start_accepting(self) -> None:
         """Accept, again, after :meth:`stop_accepting`."""
+        self._check_thread()
         if self._watcher is None:
             os.set_blocking(self.socket.fileno(), False)  # a blocking accept would freeze the hub
         super().start_accepting()
 
     def stop_accepting(self) -> None:
         """Leave new connections in the backlog, until :meth:`start_accepting`."""
+        self._check_thread()
         self._full = False
         super().stop_accepting()
 
@@ -222,6 +225,7 @@ class Acceptor(StreamServer):
 
     def close(self) -> None:
         """Stop accepting and close the listening socket, at once. Connections live on."""
+        self._check_thread()
         self._stop_event.set()
         self.stop_accepting()
         listener = self.__dict__.pop("socket", None)
@@ -238,6 +242,14 @@ class Acceptor(StreamServer):
         """After a fork, in the child: the parent accepts."""
         self.stop_accepting()
         self._unix_identity = None  # the path is the parent's as well
+
+    def _check_thread(self) -> None:
+        """libev's watchers are not for two threads at once, and a loop that its thread does not turn serves nobody."""
+        if get_ident() != self._engine.thread:
+            raise RuntimeError(
+                "a server was used from another thread than the one that made it, whose event loop serves it; "
+                "use greensock.call_from_thread(server, function, *args), or make it in the thread that is to serve"
+            )
 
     # -- where ---------------------------------------------------------------------------------------
 
@@ -275,6 +287,11 @@ class Acceptor(StreamServer):
         if name in _OPTION_NAMES:
             return getattr(self._options, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _OPTION_NAMES:  # it would be read back, and nobody would follow it
+            raise AttributeError(f"the option {name!r} is given to listen(), and cannot be changed afterwards")
+        super().__setattr__(name, value)
 
 
 _OPTION_NAMES: Final = frozenset(field.name for field in dataclasses.fields(Options))

@@ -29,9 +29,15 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
 
     Raises:
         KeyboardInterrupt: at the second INT, at once.
+        TypeError: *servers* has something else.
         ValueError: *drain_timeout* is not a number of seconds above 0.
+        RuntimeError: one of *servers* was made in another thread, whose event loop serves it.
     """
     timeout = seconds("drain_timeout", drain_timeout)
+    for server in servers:
+        if not isinstance(server, Server):
+            raise TypeError(f"run() waits for servers, not {type(server).__name__!r}")
+        server._check_thread()
     engine = Engine.of_this_hub()
     interrupts = 0
     drained = False
@@ -98,8 +104,11 @@ def call_from_thread(target: Server | Socket[Any], function: Callable[..., R], /
         A future of the function's result or exception. A future cancelled before the function runs cancels it.
 
     Raises:
+        TypeError: *target* is something else.
         RuntimeError: the hub is gone.
     """
+    if not isinstance(target, (Server, Socket)):
+        raise TypeError(f"call_from_thread() needs a server or a socket first, not {type(target).__name__!r}")
     future: Future[R] = Future()
 
     def call() -> None:

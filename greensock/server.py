@@ -61,10 +61,16 @@ class Server(Draining, Acceptor):
 
     def start(self) -> None:
         """Bind, listen and accept; again, after ``stop``, if the server was given an address."""
+        self._check_thread()
         patching.warn_when_late()
         super().start()
         self._shared.draining = False
         self._engine.kept.add(self)
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Block until the server is stopped. Signals are left alone; :func:`greensock.run` takes them."""
+        self._check_thread()
+        super().serve_forever(stop_timeout)
 
     def close(self) -> None:
         """Stop accepting and close the listening socket, at once. Connections live on."""
@@ -86,7 +92,9 @@ class Server(Draining, Acceptor):
 
         Raises:
             TypeError, ValueError: *timeout* is no number (a bool is none), or negative.
+            RuntimeError: called from another thread, as by all methods that change the server.
         """
+        self._check_thread()
         deadline = deadline_of(timeout)
         self._accept_backlog()
         self.close()
@@ -178,6 +186,8 @@ class Server(Draining, Acceptor):
     def __repr__(self) -> str:
         what = "listening" if self.started else "stopped"
         return f"<{type(self).__name__} {self.url} {what}, {self.connections} connections>"
+
+    __str__ = __repr__  # gevent's would tell the descriptor's address alone
 
 
 class Sockets(Collection["Socket[Any]"]):

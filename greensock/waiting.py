@@ -195,5 +195,6 @@ class Waiting(Receiving):
 
     def pause(self) -> None:
         """Stop the delivery of ``data``. In blocking style, where nothing is delivered, without effect."""
+        self._check_thread()
         if self._input is None:
             super().pause()

@@ -3,6 +3,7 @@
 import http.server
 import logging
 import socketserver
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,19 @@ def test_a_handler_may_shut_the_server_down(serve: Serve, dial: Dial) -> None:
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             self.server.shutdown()
+            self.wfile.write(b"down")
+
+    server = serve(legacy.request_handler(Handler))
+    serving = gevent.spawn(server.serve_forever)
+    assert dial(server).read_to_end() == b"down"
+    serving.get(timeout=5)
+
+
+def test_a_thread_of_a_handler_may_shut_the_server_down(serve: Serve, dial: Dial) -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            thread = threading.Thread(target=self.server.shutdown)
+            thread.start()
             self.wfile.write(b"down")
 
     server = serve(legacy.request_handler(Handler))

@@ -241,6 +241,12 @@ def test_a_bad_drain_timeout_is_a_value_error_that_names_it(timeout: Any) -> Non
         greensock.run(drain_timeout=timeout)
 
 
+@pytest.mark.parametrize("wrong", [None, 8080, "127.0.0.1:0"])
+def test_what_is_no_server_is_a_type_error_that_names_it(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=type(wrong).__name__):
+        greensock.run(wrong)
+
+
 # -- signals ---------------------------------------------------------------------------------------------
 
 #: The beginning of every program here. What a peer says is what its handler does.
@@ -604,6 +610,18 @@ def test_calls_from_one_thread_begin_in_their_order(serve: Serve) -> None:
     futures = in_thread(lambda: [greensock.call_from_thread(server, called.append, number) for number in range(100)])
     wait_until(lambda: all(future.done() for future in futures))
     assert called == list(range(100))
+
+
+@pytest.mark.parametrize("target", [None, "server", print])
+def test_what_is_neither_server_nor_socket_is_a_type_error_that_names_it(target: Any) -> None:
+    with pytest.raises(TypeError, match=type(target).__name__):
+        greensock.call_from_thread(target, print)
+
+
+def test_to_wait_for_the_server_of_another_thread_is_a_runtime_error(serve: Serve) -> None:
+    server = serve(echoing().handlers)
+    with pytest.raises(RuntimeError, match="another thread"):
+        in_thread(lambda: greensock.run(server))
 
 
 def test_a_hub_that_is_gone_is_a_runtime_error() -> None:

@@ -489,6 +489,15 @@ def test_the_options_are_attributes_with_the_values_that_were_given(serve: Serve
     assert {name: getattr(server, name) for name in given} == given
 
 
+@pytest.mark.parametrize("name", ["max_connections", "idle_timeout", "backlog", "tls", "framing"])
+def test_an_option_cannot_be_changed_where_nobody_would_follow_it(serve: Serve, name: str) -> None:
+    server = serve(Echo())
+    before = getattr(server, name)
+    with pytest.raises(AttributeError, match=name):
+        setattr(server, name, 7)
+    assert getattr(server, name) == before
+
+
 def test_what_is_no_attribute_is_an_attribute_error(serve: Serve) -> None:
     with pytest.raises(AttributeError, match="idle_time"):
         _ = serve(Echo()).idle_time
@@ -736,6 +745,20 @@ def test_the_url_of_one_not_started_is_what_was_given(tmp_path: Path) -> None:
         assert "stopped" in repr(server)
 
 
+@pytest.mark.parametrize("use", ["start", "serve_forever", "stop", "close", "stop_accepting", "start_accepting"])
+def test_use_from_another_thread_is_a_runtime_error(serve: Serve, use: str) -> None:
+    server = serve(Echo())
+
+    def attempt() -> str:
+        with pytest.raises(RuntimeError) as caught:
+            getattr(server, use)()
+        return str(caught.value)
+
+    assert "call_from_thread" in gevent.get_hub().threadpool.apply(attempt)
+    assert server.started
+    assert echoes(server.url)
+
+
 def test_handlers_are_not_set_in_gevents_way(serve: Serve) -> None:
     with pytest.raises(TypeError, match="reload"):
         serve(Echo()).set_handle(print)
@@ -757,7 +780,7 @@ def test_repr_tells_where_and_how_many(serve: Serve, dial: Dial) -> None:
     server = serve(recorder.handlers)
     dial(server)
     recorder.wait_for("open")
-    assert repr(server) == f"<Server {server.url} listening, 1 connections>"
+    assert repr(server) == str(server) == f"<Server {server.url} listening, 1 connections>"
     server.stop(0)
     assert repr(server) == f"<Server {server.url} stopped, 0 connections>"
 

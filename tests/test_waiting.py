@@ -56,6 +56,15 @@ def test_pause_and_resume_are_without_effect(stop: str, pair: ByHand) -> None:
     assert reading.get(timeout=PATIENCE) == b"y"
 
 
+def test_to_pause_from_another_thread_is_a_runtime_error(pair: ByHand) -> None:
+    def attempt() -> str:
+        with pytest.raises(RuntimeError) as caught:
+            pair.socket.pause()
+        return str(caught.value)
+
+    assert "call_from_thread" in gevent.get_hub().threadpool.apply(attempt)
+
+
 # -- what is written meanwhile -------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..hubs import get_ident
 from ..sock import Socket
 
 
@@ -62,8 +63,12 @@ class Surroundings:
         self.timeout = None
 
     def shutdown(self) -> None:
-        """Stop accepting. Does not wait."""
-        self._server.stop()
+        """Stop accepting. Does not wait. From any thread: handlers used to need one for this."""
+        server = self._server
+        if server._engine.thread == get_ident():
+            server.stop()
+        else:
+            server._engine.call_from_thread(server.stop)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
