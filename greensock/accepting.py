@@ -106,7 +106,7 @@ class Acceptor(StreamServer):
         self.address = listener.getsockname()
         self._kind = (listener.family, listener.type, listener.proto)
         sockopts.tune(listener, no_delay=options.no_delay, keepalive=options.keepalive)
-        if self._where is not None and self._where.scheme == "unix":
+        if self._where is not None and self._where.scheme == "unix" and isinstance(self.address, str):
             self._unix_path = os.path.abspath(self._where.path)  # the working directory may change
             self._unix_identity = listeners.path_identity(self._unix_path)
         elif self._where is not None and self._where.port == 0 and self._where.scheme in ("tcp", "tls"):

@@ -8,6 +8,7 @@ import dataclasses
 import ipaddress
 import os
 import reprlib
+import sys
 from typing import Final, TypeGuard
 
 #: The longest name in text form: 255 octets on the wire, RFC 1035 section 2.3.4.
@@ -15,6 +16,8 @@ MAX_HOST: Final = 253
 MAX_PORT: Final = 65535
 #: sun_path has 108 bytes, of which the last is NUL: unix(7). Some systems have fewer, and say so in bind(2).
 MAX_PATH: Final = 107
+#: Before a name that is no file's, unix(7), as ss(8) and systemd write it. Elsewhere files may begin with it.
+ABSTRACT: Final = "@" if sys.platform == "linux" else ""
 #: Descriptors are C ints.
 MAX_FD: Final = 2**31 - 1
 
@@ -35,7 +38,7 @@ class Address:
         scheme: ``"tcp"``, ``"tls"``, ``"unix"`` or ``"fd"``.
         host: A name or an IP address, as given; IPv6 without brackets, a scope as in ``fe80::1%eth0``.
         port: 0 to 65535; 0 means any free port.
-        path: Of a unix socket, in the file system.
+        path: Of a unix socket, in the file system; on Linux with ``@`` before a name of the abstract namespace.
         fd: Number of an open descriptor.
 
     Made by :func:`parse`, which checks; ``str()`` is the canonical URL, and parses to an equal address.
@@ -46,6 +49,13 @@ class Address:
     port: int = 0
     path: str = ""
     fd: int = -1
+
+    @property
+    def unix_name(self) -> str | bytes:
+        """What bind(2) and connect(2) take for *path*: bytes for the abstract namespace."""
+        if ABSTRACT and self.path.startswith(ABSTRACT):
+            return b"\0" + os.fsencode(self.path[len(ABSTRACT) :])
+        return self.path
 
     def __str__(self) -> str:
         if self.scheme == "unix":
@@ -66,6 +76,7 @@ def parse(address: object) -> Address:
     ``"[::1]:port"``            IPv6 in a string has brackets, RFC 3986 section 3.2.2
     ``"tls://host:port"``       TLS over TCP
     ``"unix:/path"``            also ``"unix:///path"``, and ``"unix:path"`` from the working directory
+    ``"unix:@name"``            on Linux: of the abstract namespace, unix(7); a file is ``"unix:./@name"``
     ``"fd://3"``                a descriptor that this process has inherited
     ==========================  =====================================================================
 
@@ -143,6 +154,8 @@ def _scoped(host: str, flow: object, scope: object) -> str:
 def _host(host: str) -> str:
     if not host:
         raise ValueError("the host is empty; '0.0.0.0' or '::' means every interface")
+    if host == "*":  # to getaddrinfo(3) of glibc it is the loopback interface, which nobody means
+        raise ValueError("'*' is no host; '0.0.0.0' or '::' means every interface")
     if "\0" in host:
         raise ValueError("NUL byte in the host")
     if " " in host or not host.isprintable():  # control characters, other whitespace, lone surrogates
@@ -162,10 +175,11 @@ def _path(path: str) -> str:
         path = path[2:]
         if path and not path.startswith("/"):
             raise ValueError("the path after 'unix://' does not start with '/'")
-    if not path:
+    if not path or path == ABSTRACT:
         raise ValueError("the path is empty")
     if "\0" in path:
-        raise ValueError("NUL byte in the path")
+        abstract = f"; a name that is no file's is written unix:{ABSTRACT}name" if ABSTRACT else ""
+        raise ValueError(f"NUL byte in the path{abstract}")
     try:
         size = len(os.fsencode(path))
     except UnicodeEncodeError:

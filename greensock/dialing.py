@@ -53,7 +53,7 @@ def dial(address: Address, timeout: float | None) -> Plain:
     if address.scheme == "fd":
         return adopt_connection(address.fd)
     if address.scheme == "unix":
-        candidates: list[Candidate] = [(int(_socket.AF_UNIX), address.path)]
+        candidates: list[Candidate] = [(int(_socket.AF_UNIX), address.unix_name)]
     else:
         candidates = interleave(_resolve(address, timeout))
     return _Race(address, candidates, timeout, deadline).run()
@@ -161,7 +161,7 @@ class _Race:
         try:
             wire.setblocking(False)
             code = wire.connect_ex(name)
-            while code == errno.EAGAIN and isinstance(name, str):
+            while code == errno.EAGAIN and not isinstance(name, tuple):
                 self.patience()
                 gevent.sleep(UNIX_RETRY)
                 code = wire.connect_ex(name)

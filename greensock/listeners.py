@@ -49,7 +49,7 @@ def open_listener(address: Address, *, backlog: int, reuse_port: bool, ipv6_only
     if address.scheme != "unix":
         family, name = resolve(address.host, address.port)[0]
     elif _AF_UNIX is not None:
-        family, name = _AF_UNIX, address.path
+        family, name = _AF_UNIX, address.unix_name
     else:
         raise ValueError(f"this system has no unix sockets: {address}")
     try:
@@ -58,6 +58,8 @@ def open_listener(address: Address, *, backlog: int, reuse_port: bool, ipv6_only
             sock.setblocking(False)
             if isinstance(name, str):
                 _bind_unix(sock, name)
+            elif isinstance(name, bytes):
+                sock.bind(name)  # gone with its last socket: there is nothing to take over
             else:
                 _bind_tcp(sock, name, reuse_port=reuse_port, ipv6_only=ipv6_only)
             sock.listen(effective_backlog(backlog))

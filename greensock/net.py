@@ -49,9 +49,9 @@ def url_of(scheme: str, bound: SockAddr, hostname: str = "") -> str:
             *bound* is every interface, the loopback address is in its place.
     """
     if not isinstance(bound, tuple):
-        if isinstance(bound, bytes):  # of the abstract namespace, unix(7); "@" is the custom of ss(8)
+        if isinstance(bound, bytes):  # of the abstract namespace
             return f"unix:@{os.fsdecode(bound[1:])}"
-        return str(Address("unix", path=bound))
+        return str(Address("unix", path=f"./{bound}" if bound.startswith(addresses.ABSTRACT or "\0") else bound))
     loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound[0])
     host = loopback or hostname or addresses.parse(bound).host
     return str(Address(scheme, host=host, port=bound[1]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import ipaddress
+import sys
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ GOOD: list[tuple[object, Address, str]] = [
     ("unix:////run/echo.sock", Address("unix", path="//run/echo.sock"), "unix:////run/echo.sock"),
     ("UNIX:echo.sock", Address("unix", path="echo.sock"), "unix:echo.sock"),
     ("unix:/with space?#:80", Address("unix", path="/with space?#:80"), "unix:/with space?#:80"),
+    ("unix:./@echo", Address("unix", path="./@echo"), "unix:./@echo"),
+    ("unix:@echo", Address("unix", path="@echo"), "unix:@echo"),
     ("unix:/" + "p" * 106, Address("unix", path="/" + "p" * 106), "unix:/" + "p" * 106),
     # fd
     ("fd://3", Address("fd", fd=3), "fd://3"),
@@ -78,6 +81,8 @@ BAD: list[tuple[object, str]] = [
     ("tls://:80", "host is empty"),
     (("h" * 254, 80), "host has 254 characters"),
     ("h" * 254 + ":80", "host has 254 characters"),
+    ("*:80", "'0.0.0.0' or '::' means every interface"),
+    (("*", 80), "'0.0.0.0' or '::' means every interface"),
     (("h\0", 80), "NUL byte in the host"),
     ("h\0:80", "NUL byte in the host"),
     ("h h:80", "whitespace"),
@@ -153,6 +158,16 @@ def test_bad(given: object, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         parse(given)
     assert str(caught.value).startswith("bad address ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="unix(7) of Linux")
+def test_a_name_of_the_abstract_namespace() -> None:
+    assert parse("unix:@echo").unix_name == b"\0echo"
+    assert parse("unix:./@echo").unix_name == "./@echo"
+    with pytest.raises(ValueError, match="the path is empty"):
+        parse("unix:@")
+    with pytest.raises(ValueError, match="is written unix:@name"):
+        parse("unix:\0echo")
 
 
 def test_the_message_shows_the_address_but_not_all_of_a_long_one() -> None:

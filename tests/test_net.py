@@ -27,6 +27,7 @@ __all__ = ["listen", "no_descriptor_left"]
         (("fe80::1", 80, 0, 2), "fe80::1%eth0", "tcp://[fe80::1%eth0]:80"),
         ("/run/echo", "", "unix:/run/echo"),
         ("echo", "", "unix:echo"),
+        pytest.param("@echo", "", "unix:./@echo", marks=linux),
         (b"\0echo", "", "unix:@echo"),
     ],
 )

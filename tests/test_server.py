@@ -124,6 +124,36 @@ def test_a_unix_path_serves(serve: Serve, tmp_path: Path, address: str) -> None:
     assert echoes(server.url)
 
 
+@linux
+def test_a_name_of_the_abstract_namespace_serves_and_leaves_no_file(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = f"unix:@greensock-{os.getpid()}"
+    server = serve(Echo(), address)
+    assert (server.url, server.port, server.hostname) == (address, None, None)
+    assert list(tmp_path.iterdir()) == []
+    with greensock.connect(server.url) as client:
+        client.write(b"hello")
+        assert client.read_exactly(5, timeout=10) == b"hello"
+    with pytest.raises(OSError, match=f"in use: cannot listen on {address}"):
+        serve(Echo(), address)
+    server.stop(0)
+    server.start()
+    with pytest.raises(ConnectionRefusedError, match=f"cannot connect to {address}-other"):
+        greensock.connect(f"{address}-other")
+
+
+@linux
+def test_the_url_of_a_socket_of_the_abstract_namespace_is_connectable(serve: Serve) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # the kernel chooses a name: unix(7)
+        server = serve(Echo(), socket.socket(fileno=listener.detach()))
+    with greensock.connect(server.url) as client:
+        client.write(b"hello")
+        assert client.read_exactly(5, timeout=10) == b"hello"
+
+
 def test_a_unix_path_may_be_relative(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     serve(Echo(), "unix:here")

@@ -22,7 +22,11 @@ class Peer:
     """
 
     def __init__(self, address: Any, *, receive_buffer: int | None = None) -> None:
-        family = sockets.AF_UNIX if isinstance(address, str) else sockets.AF_INET6 if len(address) == 4 else None
+        family = None
+        if isinstance(address, (str, bytes)):
+            family = sockets.AF_UNIX
+        elif len(address) == 4:
+            family = sockets.AF_INET6
         self.socket = gevent.socket.socket(family or sockets.AF_INET, sockets.SOCK_STREAM)
         try:
             if receive_buffer is not None:
