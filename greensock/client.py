@@ -157,8 +157,7 @@ class Client(Draining):
             self._changed.clear()
             left = None if deadline is None else deadline - monotonic()
             if not self._changed.wait(left) and left is not None:
-                where = self._where
-                error = TimeoutError(ETIMEDOUT, f"cannot connect to {where} in time: no TLS handshake so far")
+                error = TimeoutError(ETIMEDOUT, "no TLS handshake in time")
                 socket._abort(CloseReason.TIMEOUT, error)
         if not self._open:
             raise self._defeat(socket)

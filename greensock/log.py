@@ -8,6 +8,7 @@ import logging
 import os
 import traceback
 from time import monotonic
+from types import TracebackType
 from typing import Final
 
 logger: Final = logging.getLogger("greensock")
@@ -52,18 +53,24 @@ def connection_finished(peer: str, seconds: float, read: int, written: int, reas
 
 
 def _place_of(error: BaseException) -> tuple[str, int]:
-    """File and line of the innermost frame that raised *error*."""
-    raised = error.__traceback__
-    if raised is None:
+    """File and line that raised *error*: the innermost that are not ours, for a refused write tells nothing by ours."""
+    raised = inner = error.__traceback__
+    if raised is None or inner is None:
         return "?", 0
-    while raised.tb_next is not None:
-        raised = raised.tb_next
+    while inner.tb_next is not None:
+        inner = inner.tb_next
+        if not _is_ours(inner) or _is_ours(raised):
+            raised = inner
     file = raised.tb_frame.f_code.co_filename
     try:
         file = os.path.relpath(file) if os.path.isabs(file) else file
     except (OSError, ValueError):
         pass  # the working directory is gone, or on another drive
     return file, raised.tb_lineno
+
+
+def _is_ours(frame: TracebackType) -> bool:
+    return str(frame.tb_frame.f_globals.get("__name__")).startswith("greensock.")
 
 
 def _admit(place: _Place) -> int | None:

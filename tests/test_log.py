@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from greensock import log
+from greensock.framing import Lines
 
 
 def fail(error: BaseException) -> BaseException:
@@ -30,6 +31,24 @@ def test_a_failed_handler_is_named_with_place_and_peer(caplog: pytest.LogCapture
     assert f"test_log.py:{fail.__code__.co_firstlineno + 2}" in message
     assert record.exc_info is not None
     assert record.exc_info[1] is error
+
+
+def test_the_place_is_in_the_program_also_if_greensock_raised(caplog: pytest.LogCaptureFixture) -> None:
+    def handler() -> None:
+        Lines(delimiter=b"")
+
+    with pytest.raises(ValueError) as caught:
+        handler()
+    log.handler_failed("data", caught.value, "peer")
+    assert f"test_log.py:{handler.__code__.co_firstlineno + 1}" in caplog.text.splitlines()[0]
+
+
+def test_without_a_line_of_the_program_the_place_is_greensocks(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError) as caught:
+        Lines(delimiter=b"")
+    assert caught.value.__traceback__ is not None
+    log.handler_failed("data", caught.value.with_traceback(caught.value.__traceback__.tb_next), "peer")
+    assert f"{Path('greensock', 'framing.py')}:" in caplog.text.splitlines()[0]
 
 
 def test_an_error_that_was_never_raised_is_logged_as_well(caplog: pytest.LogCaptureFixture) -> None:
