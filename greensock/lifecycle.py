@@ -3,11 +3,12 @@
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import gevent
 
+from . import interrupts
 from .draining import Draining
 from .engine import Engine
 from .options import seconds
@@ -25,7 +26,8 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
         drain_timeout: seconds that the connections have to close after a signal; then they are terminated. The
             default is below the 10 s after which Docker kills. Handlers that refuse to die do not hold this up.
         signals: have TERM and INT drain the servers. The old signal handlers come back at the end. Only the main
-            thread can take signals; elsewhere this has no effect.
+            thread can take signals; elsewhere this has no effect. While a handler blocks the loop (it computes, or
+            sleeps outside of gevent) nothing can drain; a second INT is heard even then.
 
     Raises:
         KeyboardInterrupt: at the second INT, at once.
@@ -72,10 +74,11 @@ def _handling(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[No
     """Take signals by the event loop, so that none interrupts the engine's own code, and give them back."""
     if not gevent.get_hub().main_hub:
         handlers = {}
-    before = {number: signal.getsignal(number) for number in handlers}
+    before = {number: interrupts.handler_before(number) for number in handlers}
     taken = [gevent.signal_handler(number, handler) for number, handler in handlers.items()]
     try:
-        yield
+        with interrupts.heard() if signal.SIGINT in handlers else nullcontext():
+            yield
     finally:
         for watching in taken:
             watching.cancel()

@@ -35,7 +35,7 @@ FLOORS = {
     ],
     4: ["draining", "accepting", "server", "client"],  # many
     5: [  # around
-        *("exchange", "group", "lifecycle", "doctor"),
+        *("exchange", "group", "interrupts", "lifecycle", "doctor"),
         *("legacy.threads", "legacy.listening", "legacy.serving"),
         *("legacy.socketserver", "legacy.gevent", "legacy.handlers", "legacy"),
         *("serve", "serve.native", "serve.stacks", "serve.kinds", "serve.settings", "serve.config"),

@@ -1,0 +1,140 @@
+"""Ctrl-C that is heard although a handler blocks the loop.
+
+The loop takes INT with a C function of its own, and tells of it when it turns: never, while a handler computes, or
+sleeps outside of gevent. Python's signal handlers run between any two instructions of the main thread. So for as long
+as :func:`heard` lasts Python has the signal. It passes each one on to the loop's function, for all who watch for it
+there, and the second ends what keeps the loop from turning.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import gevent
+from greenlet import getcurrent
+
+#: More bytes than any system's ``struct sigaction`` has: 152 on Linux, 16 on macOS.
+SIZE: Final = 512
+
+#: What has INT now. Calls of ``run()`` may overlap, and end in any order.
+_current: "_Interrupts | None" = None
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """Have the second INT raise ``KeyboardInterrupt`` where the loop is blocked, until this is left.
+
+    For the main thread, when its loop watches for INT already. Without effect where the system does not tell what it
+    does at a signal.
+    """
+    global _current
+    if _current is None:
+        try:
+            _current = _Interrupts()
+        except OSError:
+            yield
+            return
+    mine = _current
+    mine.users += 1
+    try:
+        yield
+    finally:
+        mine.users -= 1
+        if not mine.users:
+            _current = None
+            mine.give_back()
+
+
+def handler_before(number: int) -> Any:
+    """As :func:`signal.getsignal`, but never what this module has put there."""
+    return _current.before if _current is not None and number == signal.SIGINT else signal.getsignal(number)
+
+
+class _Interrupts:
+    """INT, taken from the loop.
+
+    Resource handling: two descriptors and a watcher, until :meth:`give_back`.
+
+    Raises:
+        OSError: the system does not tell what it does at INT, or there is no descriptor left.
+    """
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.count = 0
+        self._action = _Action()
+        self._hub = gevent.get_hub()
+        # The system may interrupt any thread. The pipe wakes the main one, which then calls Python's handler.
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._watcher = self._hub.loop.io(self._reader, 1, ref=False)
+        self._watcher.start(os.read, self._reader, 512)
+        self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        if self._wakeup_before != -1:  # somebody else waits for signals, and will wake up
+            signal.set_wakeup_fd(self._wakeup_before)
+        self.before = signal.signal(signal.SIGINT, self._interrupted)
+        #: Whether Python had it, from somebody who took it away from the loop.
+        self._was_pythons = self._action.is_done_now()
+
+    def _interrupted(self, number: int, frame: Any) -> None:
+        self.count += 1
+        if not self._was_pythons:
+            self._action.function(number)
+        elif callable(self.before):
+            self.before(number, frame)
+        if self.count > 1 and getcurrent() is not self._hub:
+            raise KeyboardInterrupt
+
+    def give_back(self) -> None:
+        """Leave INT to the loop again."""
+        if self.before is not None:  # by then it is what Python remembers, and by the next line what is done
+            signal.signal(signal.SIGINT, self.before)
+        self._action.restore()
+        if self._wakeup_before == -1:
+            signal.set_wakeup_fd(-1)
+        self._watcher.stop()
+        self._watcher.close()
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+class _Action:
+    """What the system does at INT when this is made: the whole ``struct sigaction``, whatever is in it.
+
+    Raises:
+        OSError: this system does not tell, or it calls no function.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import ctypes  # not before there is something to run
+
+            self._ctypes = ctypes
+            self._sigaction = ctypes.CDLL(None).sigaction
+        except (ImportError, AttributeError, TypeError) as error:
+            raise OSError(f"no sigaction(2): {error}") from error
+        self._kept = self._read()
+        self._address = self._address_in(self._kept)
+        if self._address in (None, 1):  # SIG_DFL and SIG_IGN, which no loop has put there
+            raise OSError("there is no handler of INT")
+        #: what it calls, to be called with the number of the signal
+        self.function = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._address)
+
+    def is_done_now(self) -> bool:
+        """Whether the system calls the same function now."""
+        return self._address_in(self._read()) == self._address
+
+    def restore(self) -> None:
+        """Have the system do it again."""
+        self._sigaction(int(signal.SIGINT), self._kept, None)
+
+    def _read(self) -> Any:
+        action = self._ctypes.create_string_buffer(SIZE)
+        if self._sigaction(int(signal.SIGINT), None, action):
+            raise OSError("sigaction(2) has failed")
+        return action
+
+    def _address_in(self, action: Any) -> int | None:
+        return self._ctypes.c_void_p.from_buffer(action).value  # the function comes first in the struct of all systems
