@@ -46,7 +46,9 @@ class TLS:
         ciphers: those of TLS 1.2 in OpenSSL's notation, ciphers(1); only forward secret ones with authenticated
             encryption by default.
         sni: servers: other options for the names that clients ask for, ``{"host": ..., "*.host": ...}``. A wildcard
-            stands for one label. Names that are not in it get *key* and *cert*.
+            stands for one label. Names that are not in it get *key* and *cert*. Each entry has an *alpn* and *ciphers*
+            of its own, or none. In what is demanded of clients (*request_cert*, *reject_unauthorized*, *min_version*,
+            and with *request_cert* in *ca*) all have to agree: OpenSSL settles that before it knows the name.
 
     Raises:
         TypeError: there is no such option.

@@ -81,6 +81,16 @@ def test_block_runs(where: str, tmp_path: Path) -> None:
     assert errors == ""
 
 
+def test_the_tests_of_the_page_on_testing_pass(tmp_path: Path) -> None:
+    conftest, tests = BLOCK.findall((ROOT / "docs" / "testing.md").read_text(encoding="utf-8"))
+    (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
+    (tmp_path / "test_shout.py").write_text(tests, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{tests.count('def test_')} passed" in done.stdout
+
+
 def listening_address(process: subprocess.Popen[str]) -> tuple[str, int]:
     """Wait until *process* listens, and say where."""
     inside = psutil.Process(process.pid)
