@@ -21,6 +21,7 @@ import pytest
 
 from greensock import legacy
 from greensock.testing import PATIENCE, Peer, wait_until
+from program import Launch
 from worlds import LOOPBACK, Echo, World, ask, every_world, ours, world
 
 __all__ = ["every_world", "ours", "world"]
@@ -411,6 +412,40 @@ def test_the_last_bytes_arrive_though_not_all_was_read(ours: World) -> None:
     with Peer(server.server_address) as peer:
         peer.send(b"never read")
         assert len(peer.read_to_end()) == 5_000_000
+
+
+def test_a_constructor_that_passes_ours_by_is_told_with_the_remedy(ours: World) -> None:
+    class Server(xmlrpc.server.SimpleXMLRPCServer, legacy.TCPServer):
+        pass
+
+    server = Server(LOOPBACK)
+    with pytest.raises(RuntimeError, match="socketserver.TCPServer = legacy.TCPServer before"):
+        server.serve_forever()
+    server.socket.close()
+
+
+def test_a_program_whose_library_calls_the_original_by_name(launch: Launch) -> None:
+    program = launch(
+        """
+        import socketserver
+        from greensock import legacy
+
+        socketserver.TCPServer = legacy.TCPServer
+
+        import threading, xmlrpc.client, xmlrpc.server
+
+        server = xmlrpc.server.SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
+        server.register_function(pow)
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        with xmlrpc.client.ServerProxy("http://{}:{}".format(*server.server_address)) as proxy:
+            print(proxy.pow(2, 10), type(server._greensock).__name__)
+        server.shutdown()
+        server.server_close()
+        serving.join()
+        """
+    )
+    assert program.finish() == (0, "1024 Serving\n", "")
 
 
 def test_forking_is_refused_with_the_reason() -> None:

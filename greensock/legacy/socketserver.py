@@ -33,6 +33,16 @@ class ForkingMixIn:
         raise TypeError(f"{cls.__qualname__} derives from ForkingMixIn: {_REFUSED['ForkingMixIn']}")
 
 
+class _NotMade:
+    """Stands where a server has its greensock side, until our constructor has made it."""
+
+    def __get__(self, server: object, kind: type) -> Any:
+        raise RuntimeError(
+            f"legacy.TCPServer.__init__ was not called for this {kind.__name__}: one of its classes calls "
+            "socketserver.TCPServer.__init__ by name. Put socketserver.TCPServer = legacy.TCPServer before its import"
+        )
+
+
 class TCPServer(socketserver.TCPServer):
     """:class:`socketserver.TCPServer`: one request at a time. With :class:`ThreadingMixIn`: many.
 
@@ -42,6 +52,8 @@ class TCPServer(socketserver.TCPServer):
     Error handling: as there, save that I/O failures of a connection (reset, broken pipe, timed out) that a handler lets
     out are a line of the log at DEBUG and no traceback, unless ``handle_error`` is overridden.
     """
+
+    _greensock: Any = _NotMade()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
