@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from errno import EPIPE
 from typing import Any, Final
+from weakref import WeakSet
 
 import gevent
 from greenlet import getcurrent
@@ -18,10 +19,13 @@ from .errors import FrameError, SocketClosed
 from .hubs import switch
 from .options import deadline_of
 from .sock import Socket
-from .state import CloseReason
+from .state import FRAMED, CloseReason
 
 _PENDING: Final = object()
 _FAILED: Final = object()
+
+#: The sockets that have an exchange.
+_shared: Final[WeakSet[Socket[Any]]] = WeakSet()
 
 
 class Call:
@@ -52,7 +56,8 @@ class Exchange:
     Resource handling: one greenlet, which reads, until the socket is closed; closing it is the user's part.
 
     Raises:
-        TypeError: *socket* has handlers for its input, or no framing.
+        TypeError: *socket* has handlers for its input, or no framing; *key_of* or *on_push* cannot be called.
+        RuntimeError: there is an exchange over *socket*, or another greenlet reads it.
     """
 
     def __init__(
@@ -66,7 +71,15 @@ class Exchange:
             raise TypeError(f"an exchange is over one of greensock's sockets, not over a {type(socket).__name__!r}")
         if socket._input is None:
             raise TypeError("an exchange reads its socket, and this one has handlers for its input")
+        for name, function in (("key_of", key_of), ("on_push", on_push)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} cannot be called: {function!r}")
+        if not socket._flags & FRAMED:
+            raise TypeError("an exchange needs the option framing=, of listen() or connect()")
         socket._check_messages()
+        if socket in _shared:  # whose greenlet has not begun to read: a second one would end the connection
+            raise RuntimeError("there is an exchange over this socket already; any number of greenlets may call it")
+        _shared.add(socket)
         self._socket = socket
         self._engine = socket._engine
         self._key_of = key_of

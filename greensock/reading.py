@@ -1,6 +1,7 @@
 """Blocking style: the bytes of a socket whose user asks for its input, in a session or without any handlers."""
 
 from collections.abc import Iterator
+from operator import index
 from typing import Final, Self
 
 from .errors import FrameTooLarge, IncompleteRead
@@ -38,6 +39,8 @@ class Reading(Pulling):
         data = self._input
         if data is None or self._waiter is not None or self._frames is not None or get_ident() != self._engine.thread:
             data = self._check_reading()
+        if n.__class__ is not int:
+            n = index(n)
         if n < 1:
             if n < 0:
                 raise ValueError(f"cannot read {n} bytes")
@@ -59,6 +62,7 @@ class Reading(Pulling):
             TimeoutError, SocketClosed, RuntimeError: see :meth:`recv`.
         """
         data = self._check_reading()
+        n = index(n)
         if n < 0:
             raise ValueError(f"cannot read {n} bytes")
         deadline = deadline_of(timeout)

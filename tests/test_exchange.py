@@ -387,6 +387,28 @@ def test_it_needs_blocking_style_and_a_framing(serve: Serve) -> None:
         Exchange(client)
 
 
+@pytest.mark.parametrize("name", ["key_of", "on_push"])
+def test_what_cannot_be_called_is_refused(name: str, serve: Serve) -> None:
+    server = serve({"data": lambda socket, data: None})
+    with (
+        greensock.connect(server.address, framing=Lines()) as client,
+        pytest.raises(TypeError, match=f"{name} cannot be called: 3"),
+    ):
+        Exchange(client, **{name: 3})  # type: ignore[arg-type]
+
+
+def test_a_second_one_over_a_socket_is_refused_and_harms_nothing(serve: Serve) -> None:
+    server = serve({"data": lambda socket, message: socket.write_message(message)}, framing=Lines())
+    with greensock.connect(server.address, framing=Lines()) as client:
+        first = Exchange(client)
+        with pytest.raises(RuntimeError, match="an exchange over this socket already"):
+            Exchange(client)
+        assert first.call(b"hello", timeout=PATIENCE) == b"hello"
+        with pytest.raises(RuntimeError, match="another greenlet reads this socket"):
+            Exchange(client)
+        assert first.call(b"again", timeout=PATIENCE) == b"again"
+
+
 def test_a_request_that_cannot_be_sent_takes_no_place(make: Callable[..., Service]) -> None:
     service = make(key_of=lambda message: [] if message == b"unhashable" else key_of(message))
     for message, error in ((b"1:two\nlines", ValueError), (5, AttributeError), (b"no key", ValueError)):

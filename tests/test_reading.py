@@ -199,6 +199,8 @@ def test_another_thread_may_not_read(pair: ByHand) -> None:
         (lambda socket: socket.recv(-1), ValueError),
         (lambda socket: socket.read_exactly(-1), ValueError),
         (lambda socket: socket.read_until(b""), ValueError),
+        *((lambda socket, n=n: socket.recv(n), TypeError) for n in ("3", 3.5, None)),
+        *((lambda socket, n=n: socket.read_exactly(n), TypeError) for n in ("3", 3.5, None)),
         (lambda socket: socket.read_until("x"), TypeError),
         (lambda socket: socket.read_until(b"x", -1), ValueError),
         (lambda socket: socket.lines(1.5), TypeError),
