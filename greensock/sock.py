@@ -81,6 +81,9 @@ class Socket(Encryption, Generic[T]):
         kind = StdlibTLS if self.encrypted else StdlibSocket
         return kind(self)
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a socket cannot be copied or pickled: there is one for each connection")
+
     # -- users: what there is to know ----------------------------------------------------------------
 
     @property

@@ -3,6 +3,8 @@
 Its events are in ``test_events``, handlers that raise in ``test_events_errors``; writing and closing have their own.
 """
 
+import copy
+import pickle
 import re
 import socket as sockets
 from pathlib import Path
@@ -156,6 +158,13 @@ def test_addresses_of_unix_sockets_are_paths(named: bool, serve: Serve, tmp_path
         assert socket.family is sockets.AF_UNIX
     recorder.wait_for("close")
     assert (socket.remote_address, socket.local_address) == (remote, f"{tmp_path}/server")
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_it_has_no_twin(pair: Pair, twin: Any) -> None:
+    socket, *_ = pair
+    with pytest.raises(TypeError, match="cannot be copied or pickled"):
+        twin(socket)
 
 
 def test_family_and_fileno(pair: Pair) -> None:
