@@ -1,6 +1,7 @@
 """What was said where: the command line comes before the environment, that before the file, that before the default."""
 
 import os
+import sys
 import tomllib
 from pathlib import Path
 
@@ -84,6 +85,22 @@ def test_paths_in_a_file_are_beside_it() -> None:
     write('target = "service:Chat"\n', "etc/greensock.toml")
     assert Config.read({}, {}, "etc/greensock.toml")["target"] == "service:Chat"
     assert Config.read({"target": "a.py"}, {}, "etc/greensock.toml")["target"] == "a.py"
+
+
+def test_so_are_the_paths_of_unix_sockets_in_it() -> None:
+    write('bind = ["unix:chat.sock", "unix:/run/chat.sock", "h:80"]\nstats = "unix:stats"\n', "etc/greensock.toml")
+    config = Config.read({}, {}, "etc/greensock.toml")
+    assert config["bind"] == ["unix:etc/chat.sock", "unix:/run/chat.sock", "h:80"]
+    assert config["stats"] == "unix:etc/stats"
+    assert Config.read({"bind": ("unix:chat.sock",)}, {}, "etc/greensock.toml")["bind"] == ["unix:chat.sock"]
+    write('bind = "unix:chat.sock"\n', "greensock.toml")
+    assert Config.read({}, {}, None)["bind"] == ["unix:chat.sock"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="unix(7) of Linux")
+def test_a_name_of_the_abstract_namespace_is_no_path() -> None:
+    write('bind = ["unix:@chat", "unix:./@chat"]\n', "etc/greensock.toml")
+    assert Config.read({}, {}, "etc/greensock.toml")["bind"] == ["unix:@chat", "unix:etc/./@chat"]
 
 
 def test_tls_is_handed_over_as_paths() -> None:

@@ -7,6 +7,7 @@ Every setting has one name: ``idle_timeout`` in the file, ``GREENSOCK_IDLE_TIMEO
 import dataclasses
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -156,7 +157,23 @@ def _beside(directory: Path, key: str, value: object) -> object:
         return [str(directory / path) if isinstance(path, str) and path else path for path in paths]
     if key == "target" and isinstance(value, str) and is_path(value):
         return str(directory / value)
+    if key in ("bind", "stats"):
+        if isinstance(value, list):
+            return [_socket_beside(directory, address) for address in value]
+        return _socket_beside(directory, value)
     return value
+
+
+def _socket_beside(directory: Path, address: object) -> object:
+    """The same for the path of a unix socket, if *address* is one."""
+    try:
+        where = parse(address)
+    except ValueError:
+        return address  # which is told of where it is checked
+    is_file = where.scheme == "unix" and isinstance(where.unix_name, str)
+    if not is_file or os.path.isabs(where.path) or directory == Path():
+        return address
+    return str(dataclasses.replace(where, path=os.path.join(directory, where.path)))
 
 
 def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, object]]:
