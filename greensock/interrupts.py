@@ -3,13 +3,14 @@
 The loop takes INT with a C function of its own, and tells of it when it turns: never, while a handler computes, or
 sleeps outside of gevent. Python's signal handlers run between any two instructions of the main thread. So for as long
 as :func:`heard` lasts Python has the signal. It passes each one on to the loop's function, for all who watch for it
-there, and the second ends what keeps the loop from turning.
+there, and when the loop has not turned since the last one, it ends what keeps the loop from turning.
 """
 
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Final
 
 import gevent
@@ -18,13 +19,16 @@ from greenlet import getcurrent
 #: More bytes than any system's ``struct sigaction`` has: 152 on Linux, 16 on macOS.
 SIZE: Final = 512
 
+#: Seconds after which a loop that was told of an INT and has not turned is taken to be blocked.
+BLOCKED: Final = 0.25
+
 #: What has INT now. Calls of ``run()`` may overlap, and end in any order.
 _current: "_Interrupts | None" = None
 
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Have the second INT raise ``KeyboardInterrupt`` where the loop is blocked, until this is left.
+    """Until this is left, have INT raise ``KeyboardInterrupt`` where the loop has been blocked since the last one.
 
     For the main thread, when its loop watches for INT already. Without effect where the system does not tell what it
     does at a signal.
@@ -55,47 +59,61 @@ def handler_before(number: int) -> Any:
 class _Interrupts:
     """INT, taken from the loop.
 
-    Resource handling: two descriptors and a watcher, until :meth:`give_back`.
+    Resource handling: two descriptors and two watchers, until :meth:`give_back`.
 
     Raises:
-        OSError: the system does not tell what it does at INT, or there is no descriptor left.
+        OSError: the system does not tell what it does at INT, Python has INT already, or no descriptor is left.
     """
 
     def __init__(self) -> None:
         self.users = 0
-        self.count = 0
+        self._since: float | None = None  # the loop was told of an INT, and has not turned
         self._action = _Action()
-        self._hub = gevent.get_hub()
+        self.before = signal.signal(signal.SIGINT, self._interrupted)
+        if self._action.is_done_now():  # somebody took it away from the loop, and knows what to do
+            signal.signal(signal.SIGINT, self.before)
+            raise OSError("Python has INT already")
+        try:
+            self._reader, self._writer = os.pipe()
+        except OSError:
+            self._take_back()
+            raise
         # The system may interrupt any thread. The pipe wakes the main one, which then calls Python's handler.
-        self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        self._watcher = self._hub.loop.io(self._reader, 1, ref=False)
-        self._watcher.start(os.read, self._reader, 512)
+        self._hub = gevent.get_hub()
+        self._wakeup = self._hub.loop.io(self._reader, 1, ref=False)
+        self._wakeup.start(os.read, self._reader, 512)
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         if self._wakeup_before != -1:  # somebody else waits for signals, and will wake up
             signal.set_wakeup_fd(self._wakeup_before)
-        self.before = signal.signal(signal.SIGINT, self._interrupted)
-        #: Whether Python had it, from somebody who took it away from the loop.
-        self._was_pythons = self._action.is_done_now()
+        self._turning = self._hub.loop.signal(signal.SIGINT, ref=False)
+        self._turning.start(self._heard)
 
-    def _interrupted(self, number: int, frame: Any) -> None:
-        self.count += 1
-        if not self._was_pythons:
-            self._action.function(number)
-        elif callable(self.before):
-            self.before(number, frame)
-        if self.count > 1 and getcurrent() is not self._hub:
+    def _heard(self) -> None:
+        self._since = None
+
+    def _interrupted(self, number: int, _frame: Any) -> None:
+        now = monotonic()
+        since = self._since
+        if since is None:
+            self._since = now
+        self._action.function(number)
+        if since is not None and now - since >= BLOCKED and getcurrent() is not self._hub:
             raise KeyboardInterrupt
 
-    def give_back(self) -> None:
-        """Leave INT to the loop again."""
+    def _take_back(self) -> None:
         if self.before is not None:  # by then it is what Python remembers, and by the next line what is done
             signal.signal(signal.SIGINT, self.before)
         self._action.restore()
+
+    def give_back(self) -> None:
+        """Leave INT to the loop again."""
+        self._take_back()
         if self._wakeup_before == -1:
             signal.set_wakeup_fd(-1)
-        self._watcher.stop()
-        self._watcher.close()
+        for watcher in self._wakeup, self._turning:
+            watcher.stop()
+            watcher.close()
         os.close(self._reader)
         os.close(self._writer)
 
@@ -110,6 +128,9 @@ class _Action:
     def __init__(self) -> None:
         try:
             import ctypes  # not before there is something to run
+
+            if os.uname().machine.startswith(("mips", "parisc")):
+                raise OSError("here struct sigaction does not begin with the function")
 
             self._ctypes = ctypes
             self._sigaction = ctypes.CDLL(None).sigaction
@@ -137,4 +158,4 @@ class _Action:
         return action
 
     def _address_in(self, action: Any) -> int | None:
-        return self._ctypes.c_void_p.from_buffer(action).value  # the function comes first in the struct of all systems
+        return self._ctypes.c_void_p.from_buffer(action).value  # the function comes first in the struct

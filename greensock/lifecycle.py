@@ -27,7 +27,7 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
             default is below the 10 s after which Docker kills. Handlers that refuse to die do not hold this up.
         signals: have TERM and INT drain the servers. The old signal handlers come back at the end. Only the main
             thread can take signals; elsewhere this has no effect. While a handler blocks the loop (it computes, or
-            sleeps outside of gevent) nothing can drain; a second INT is heard even then.
+            sleeps outside of gevent) nothing can drain; a second INT, a quarter of a second later, ends it even then.
 
     Raises:
         KeyboardInterrupt: at the second INT, at once.

@@ -7,7 +7,7 @@ import pytest
 
 from greensock import net
 from greensock.address import parse
-from listening import Open, ipv6, listen, no_descriptor_left
+from listening import Open, ipv6, linux, listen, no_descriptor_left
 
 __all__ = ["listen", "no_descriptor_left"]
 
