@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 import gevent.ssl
 
+from .hubs import get_ident
 from .keys import load_identity, reason_of
 
 if TYPE_CHECKING:
@@ -147,23 +148,28 @@ def _entry(name: str, entry: "TLS | ssl.SSLContext", outer: ssl.SSLContext, opti
     return for_server(entry)
 
 
-def _watch_names(context: ssl.SSLContext, entries: Mapping[str, ssl.SSLContext]) -> None:
-    """Note the name that each client asks for, and change to the entry for it, if there is one.
+class _Names:
+    """The callback of a context: notes the name that a client asks for, and changes to the entry for it, if any."""
 
-    gevent's property is passed by: it wraps the callback for its own sockets.
-    """
+    __slots__ = ("_entries",)
 
-    def asked(secured: Secured, name: str | None, context: ssl.SSLContext) -> None:
+    def __init__(self, entries: Mapping[str, ssl.SSLContext]) -> None:
+        self._entries = entries
+
+    def __call__(self, secured: "Secured", name: str | None, context: ssl.SSLContext) -> None:
         if name is None:
             return
         name = name.lower().removesuffix(".")
         secured.server_name = name
         label, _, parent = name.partition(".")
-        entry = entries.get(name) or (entries.get(f"*.{parent}") if label else None)
+        entry = self._entries.get(name) or (self._entries.get(f"*.{parent}") if label else None)
         if entry is not None:
             secured.context = entry
 
-    _plain_callback.__set__(context, asked)
+
+def _watch_names(context: ssl.SSLContext, entries: Mapping[str, ssl.SSLContext]) -> None:
+    """Have *context* look at the names. gevent's property is passed by: it wraps the callback for its own sockets."""
+    _plain_callback.__set__(context, _Names(entries))
 
 
 _plain_callback: Final[Any] = vars(_SSLContext)["sni_callback"]
@@ -179,42 +185,50 @@ class Secured(ssl.SSLObject):
     server_name: str | None = None
 
     def do_handshake(self) -> None:
-        """Shake hands, and keep off stderr what a peer can cause.
+        """Shake hands, keep off stderr what a peer can cause, and raise what a signal's handler raises in a callback.
 
         A name that is not ASCII, which no honest client sends, fails in the extension module before any callback is
-        called: the handshake is refused, but a traceback is printed too.
+        called: the handshake is refused, but a traceback is printed too. And what a callback raises is printed and
+        gone: OpenSSL knows no exceptions.
         """
         outer = sys.unraisablehook
-        if isinstance(outer, _NamesAside):  # another thread shakes hands
-            super().do_handshake()
-            return
-        _names_aside.outer = outer
-        sys.unraisablehook = _names_aside
+        if not isinstance(outer, _Unraisable):  # else another thread shakes hands
+            _unraisable.outer = outer
+            sys.unraisablehook = _unraisable
         try:
             super().do_handshake()
         finally:
-            if sys.unraisablehook is _names_aside:
+            if outer is not _unraisable and sys.unraisablehook is _unraisable:
                 sys.unraisablehook = outer
+            interrupt = _unraisable.interrupts.pop(get_ident(), None)
+            if interrupt is not None:
+                raise interrupt
 
     def _sslsock(self) -> "Secured":
         """What callbacks set on a context of gevent's are given; it expects one of its own sockets here."""
         return self
 
 
-class _NamesAside:
-    """A ``sys.unraisablehook`` that passes on all but a name that cannot be decoded."""
+class _Unraisable:
+    """A ``sys.unraisablehook`` for handshakes. It passes on what is neither a peer's doing nor a signal's."""
 
-    __slots__ = ("outer",)
+    __slots__ = ("interrupts", "outer")
 
     def __init__(self, outer: Callable[[Any], object]) -> None:
         self.outer = outer
+        #: by thread: what is to be raised at the end of the step of a handshake
+        self.interrupts: dict[int, BaseException] = {}
 
     def __call__(self, unraisable: Any) -> None:
-        if not (isinstance(unraisable.exc_value, UnicodeDecodeError) and isinstance(unraisable.object, bytes)):
+        error, place = unraisable.exc_value, unraisable.object
+        # Our own callback raises nothing by itself; the user's may be interrupted too.
+        if isinstance(place, _Names) or isinstance(error, KeyboardInterrupt):
+            self.interrupts[get_ident()] = error
+        elif not (isinstance(error, UnicodeDecodeError) and isinstance(place, bytes)):
             self.outer(unraisable)
 
 
-_names_aside: Final = _NamesAside(sys.unraisablehook)
+_unraisable: Final = _Unraisable(sys.unraisablehook)
 
 
 # -- contexts of the user's ------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from greensock.endpoints import Endpoint, client_side, server_side
 from greensock.testing import PATIENCE
 from greensock.tls import host_name
 from handshakes import OURS, STAR, der, refused, served, shown
+from interrupts import everywhere, interrupted
 
 
 class TestNames:
@@ -53,6 +54,33 @@ class TestNames:
         assert served("a.test").server.server_name == "a.test"
         client = client_side(TLS(reject_unauthorized=False), None)
         assert shake(client, server_side(OURS.both)).server.server_name is None
+
+    def test_what_a_signal_raises_meanwhile_ends_the_handshake_and_is_not_lost(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        server = server_side(TLS(**OURS.both, sni={"*.b.test": STAR.both}))
+        hook = sys.unraisablehook
+
+        def strike(number: int) -> str:
+            to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = client_side(TLS(reject_unauthorized=False), "y.b.test").wrap(to_client, to_server)
+            with pytest.raises(ssl.SSLWantReadError):
+                client.do_handshake()
+            secured, raised = server.wrap(to_server, to_client), []
+
+            def shake() -> None:
+                try:
+                    secured.do_handshake()
+                except BaseException as error:
+                    raised.append(type(error))
+
+            place = interrupted(shake, number, "__call__")
+            assert raised == [KeyboardInterrupt if place else ssl.SSLWantReadError]
+            assert sys.unraisablehook is hook
+            return place
+
+        assert len(list(everywhere(strike))) > 3, "it has struck"
+        assert capfd.readouterr() == ("", "")
 
 
 class TestHellos:

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import ssl
 from typing import Any
 
@@ -496,6 +497,22 @@ def test_a_context_whose_callback_blocks(serve: Serve) -> None:
 
     gevent.joinall([gevent.spawn(talk, number) for number in range(20)], raise_error=True)
     assert seen == ["localhost"] * 20
+
+
+def test_a_signal_in_the_middle_of_a_handshake_reaches_the_main_greenlet(serve: Serve) -> None:
+    context = context_for(issued(*HERE), server=True)
+    context.sni_callback = lambda tls, name, context: (
+        signal.raise_signal(signal.SIGINT) if name == "localhost" else None
+    )
+    recorder = Recorder(data=lambda socket, data: socket.write(data))
+    server = serve(recorder.handlers, tls=context)
+    with SecurePeer(server.address, server_hostname="127.0.0.1") as other:
+        with pytest.raises(KeyboardInterrupt):
+            SecurePeer(server.address)
+        assert other.exchange(b"still here") == b"still here"
+    wait_until(lambda: server.stats().refused == 1)
+    recorder.wait_for("close")
+    assert recorder.events == ["handshake", "open", "data", "close"]
 
 
 def test_sockets_in_a_handshake_are_left_to_the_parent_of_a_fork(serve: Serve) -> None:
