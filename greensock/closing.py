@@ -54,6 +54,13 @@ class Closing(Sending):
         if self._state is CLOSING or self._state is CLOSED:
             return
         self._because(reason, error)
+        try:
+            self._begin_closing()
+        except BaseException:  # of a signal: a second close would do nothing, and the first may have set no clock yet
+            self._close_now(abort=True)
+            raise
+
+    def _begin_closing(self) -> None:
         self._state = CLOSING
         self._writable = False
         self._stamp = None

@@ -141,11 +141,13 @@ class Sealing(Plain):
         """Say close_notify."""
         if self.established:
             try:
-                self.tls.unwrap()
-            except ssl.SSLError:
-                pass  # the peer's own has not come, which is no condition
-            words = self._buffers.outgoing.read()
-            self._buffers.clear()
+                try:
+                    self.tls.unwrap()
+                except ssl.SSLError:
+                    pass  # the peer's own has not come, which is no condition
+                words = self._buffers.outgoing.read()
+            finally:
+                self._buffers.clear()
             if words:
                 with suppress(OSError):  # the connection is gone, which a read tells
                     self._say(words)

@@ -8,8 +8,11 @@ import pytest
 from gevent.event import Event
 
 from connections import AnySocket, attempt, narrow_listener, stream, turns, wait_until_steady
-from greensock import SocketClosed, SocketState
+from greensock import TLS, SocketClosed, SocketState
+from greensock.engine import Engine
 from greensock.testing import Dial, Peer, Recorder, Serve
+from interrupts import everywhere, interrupted
+from tls_peer import SecurePeer, credentials
 
 MIB = 1024 * 1024
 
@@ -195,6 +198,32 @@ def test_leaving_with_by_an_exception_closes_and_hides_nothing(pair: Pair) -> No
         raise LookupError
     assert socket.state is SocketState.CLOSING
     assert peer.read_to_end() == b""
+
+
+@pytest.mark.parametrize("queued", [0, 1_000_000])
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_close_that_a_signal_interrupts_is_none_or_has_an_end(queued: int, tls: bool, serve: Serve) -> None:
+    """The peer does not read, and does not end: nothing but this side's clock would end it."""
+    options = {"tls": TLS(**credentials())} if tls else {}
+    recorder = Recorder()
+    server = serve(recorder.handlers, narrow_listener(), close_timeout=0.05, **options)
+
+    def strike(number: int) -> str:
+        recorder.log.clear()
+        with (SecurePeer if tls else Peer)(server.address, receive_buffer=4096):
+            (socket,) = recorder.wait_for("open")
+            socket.write(stream(queued))
+            turns()
+            place = interrupted(socket.close, number)
+            if socket.state is SocketState.OPEN:
+                socket.close()
+            assert not attempt(recorder.wait_for, "close"), f"{place} and then {socket}"
+            if tls:
+                buffers = Engine.of_this_hub().tls_buffers
+                assert (buffers.incoming.pending, buffers.outgoing.pending) == (0, 0), place
+        return place
+
+    assert len(list(everywhere(strike))) > 10, "it has struck"
 
 
 # -- close_timeout -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from connections import stream
 from greensock import sealing
 from greensock.sealing import MAX_CONTROL, WRITE_SIZE, Buffers
+from interrupts import everywhere, interrupted
 from tls_peer import Engine, WirePair, shaken
 
 
@@ -204,6 +205,19 @@ def test_a_goodbye_to_a_peer_that_has_gone_is_no_failure(pair: WirePair) -> None
     pair.other.close()
     pair.wire.finish()
     assert pair.wire.backlog is None
+
+
+def test_a_goodbye_that_a_signal_interrupts_leaves_nothing_to_other_connections() -> None:
+    def strike(number: int) -> str:
+        with shaken() as pair:
+            pair.decrypt()
+            with suppress(ssl.SSLError):
+                pair.tls.unwrap()
+            pair.send(pair.say())
+            assert pair.wire.read(100) == b""
+            return interrupted(pair.wire.say_goodbye, number)
+
+    assert len(list(everywhere(strike))) > 3, "it has struck"
 
 
 def test_a_write_that_fails_leaves_the_connection_and_the_buffers_as_they_were(pair: WirePair) -> None:
