@@ -13,7 +13,6 @@ from .state import (
     BY_HAND,
     CHOKED,
     CLOCKED,
-    CLOSED,
     CLOSING,
     DEAD,
     DRAINED,
@@ -191,12 +190,8 @@ class Flushing(Teardown):
     # -- waiting -------------------------------------------------------------------------------------
 
     def _wait_for(self, limit: int, timeout: float | None) -> None:
-        """Block this greenlet until at most *limit* bytes are queued."""
-        if not self._queue.size > limit:
-            if not self._writable:  # the queue is empty because the connection died
-                raise self._closed_error()
-            return
-        if self._state is CLOSED:
+        """Block this greenlet until at most *limit* bytes are queued. There are more, unless the connection died."""
+        if not self._queue.size:  # it was dropped with the connection
             raise self._closed_error()
         result: AsyncResult[None] = AsyncResult()
         waiter = (limit, result)
