@@ -7,7 +7,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from connections import turns
+from connections import few_turns, turns
 from greensock.testing import wait_until
 from loadlab import Converse, converse, host
 
@@ -190,6 +190,19 @@ def test_who_waits_goes_on_when_few_enough_are_under_way(talk: Talk) -> None:
     assert len(record.log) == 2
     record.replies.wait(1)
     assert [message for _, _, message, _ in record.log] == [b"a", b"b", b"wait 0.05"]
+
+
+def test_who_waits_sleeps_between_two_replies(talk: Talk) -> None:
+    record = Record()
+    talk.ask(b"a", record.replies, LONG)
+    record.replies.wait(0)
+    talk.ask_all([b"b", b"silence"], record.replies, LONG, 0)
+    waiting = gevent.spawn(record.replies.wait, 0)
+    wait_until(lambda: record.replies.answers == 2)
+    with few_turns():
+        turns()
+    assert not waiting.ready()
+    waiting.kill()
 
 
 def test_who_gives_up_has_no_more_recorded(talk: Talk) -> None:
