@@ -19,6 +19,7 @@ import gevent
 import gevent.socket
 import pytest
 from gevent.event import Event
+from gevent.monkey import get_original
 
 import greensock
 from greensock.testing import PATIENCE, Dial, Peer, Recorder, Serve, wait_until
@@ -92,6 +93,11 @@ def wait_for_kernel(socket: AnySocket, *, reset: bool = False) -> None:
     asked.register(socket.fileno(), select.POLLIN)
     wanted = select.POLLERR | select.POLLHUP if reset else select.POLLIN
     wait_until(lambda: any(events & wanted for _, events in asked.poll(0)), what="news of the peer in the kernel")
+
+
+def stand_still(seconds: float) -> None:
+    """Have the loop stand still from its next turn on, as on a machine that has no time for this process."""
+    gevent.get_hub().loop.run_callback(get_original("time", "sleep"), seconds)
 
 
 def reset_after(peer: Peer, data: bytes) -> None:

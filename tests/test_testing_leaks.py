@@ -2,8 +2,10 @@
 
 import gevent
 import gevent.event
+import gevent.socket
 import pytest
 
+from connections import stand_still
 from greensock.testing import Dial, Leaks, Peer, Recorder, Serve
 from program import Launch
 
@@ -13,6 +15,22 @@ def test_what_was_there_before_is_no_leak() -> None:
     gevent.sleep(0)
     Leaks().check(0)
     greenlet.kill()
+
+
+def test_what_ends_after_a_standstill_is_no_leak() -> None:
+    leaks = Leaks()
+    ours, theirs = gevent.socket.socketpair()
+
+    def read_to_the_end() -> None:
+        with ours:
+            ours.recv(1)
+
+    reading = gevent.spawn(read_to_the_end)
+    gevent.sleep(0)
+    theirs.close()
+    stand_still(0.1)
+    leaks.check(0.05)
+    assert reading.successful()
 
 
 def test_a_greenlet_is_a_leak() -> None:

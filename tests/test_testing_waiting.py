@@ -7,7 +7,8 @@ import gevent
 import gevent.event
 import pytest
 
-from greensock.testing import Leaks, wait_until
+from connections import stand_still
+from greensock.testing import Dial, Leaks, Recorder, Serve, wait_until
 
 
 def test_a_condition_that_holds_is_not_waited_for() -> None:
@@ -24,6 +25,15 @@ def test_what_another_thread_does_is_noticed_as_well() -> None:
     done: list[bool] = []
     threading.Timer(0.01, done.append, [True]).start()
     wait_until(lambda: done)
+
+
+def test_what_came_during_a_standstill_is_seen_before_time_is_up(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder()
+    peer = dial(serve(recorder.handlers))
+    recorder.wait_for("open")
+    peer.send(b"in time")
+    stand_still(0.1)
+    wait_until(lambda: recorder.received, timeout=0.05)
 
 
 def test_waiting_leaves_nothing_running_when_the_condition_raises() -> None:

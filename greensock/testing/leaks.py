@@ -11,6 +11,7 @@ import gevent
 from greenlet import greenlet
 
 from ..engine import Engine
+from .waiting import LAST_TURNS
 
 
 class Leaks:
@@ -65,10 +66,12 @@ class Leaks:
         """
         deadline = monotonic() + timeout
         found = self.find()
-        while found and monotonic() < deadline:
+        turns = 0
+        while found and (monotonic() < deadline or turns < LAST_TURNS):
             gevent.sleep(0.005)  # not wait_until: its own watchers would be found
             gc.collect()
             found = self.find()
+            turns += 1
         assert not found, "left behind:\n" + "\n".join(found)
 
     def _live_greenlets(self) -> list[greenlet]:
