@@ -4,6 +4,7 @@ import _socket
 import logging
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -11,10 +12,11 @@ import gevent
 import pytest
 
 import greensock
-from connections import AnySocket, attempt, narrow_listener, stream, turns, wait_until_steady
+from connections import AnySocket, attempt, echoing, narrow_listener, stream, turns, wait_until_steady
 from greensock import CloseReason
 from greensock.framing import Lines
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
+from records import DATA, Records, logging_context
 from tls_peer import SecurePeer, credentials, trust
 
 STARTTLS = b"STARTTLS\n"
@@ -200,6 +202,50 @@ def test_a_reset_is_no_failure_of_tls(serve: Serve) -> None:
         socket, error = recorder.wait_for("close")
     assert socket.close_reason is CloseReason.RESET
     assert isinstance(error, ConnectionResetError)
+
+
+@pytest.mark.parametrize("ask", [False, True])
+def test_a_peer_that_changes_its_keys_for_ever_is_let_go(ask: bool, serve: Serve, tmp_path: Path) -> None:
+    recorder = echoing()
+    server = serve(recorder.handlers, tls=greensock.TLS(**credentials()))
+    with SecurePeer(server.address) as other, SecurePeer(server.address, logging_context(tmp_path / "log")) as peer:
+        socket, *_ = recorder.wait_for("open", 2)
+        records = Records(peer.tls, tmp_path / "log")
+        few = b"".join(records.key_update(ask=ask) for _ in range(500))
+        peer.send_raw(few + records.record(DATA, b"hello"))
+        assert peer.read_exactly(5) == b"hello", "some are nothing to speak of"
+        attempt(peer.send_raw, b"".join(records.key_update(ask=ask) for _ in range(5000)))
+        assert recorder.wait_for("close")[0] is socket
+        assert "sends no data" in str(recorder.log[-1][2])
+        assert other.exchange(b"and others stay") == b"and others stay"
+    assert socket.close_reason is CloseReason.PROTOCOL
+
+
+@pytest.mark.parametrize("data", [b"x", bytes(16_384)])
+def test_records_of_any_size_may_come_for_ever(data: bytes, serve: Serve, tmp_path: Path) -> None:
+    recorder = Recorder()
+    server = serve(recorder.handlers, tls=greensock.TLS(**credentials()))
+    with SecurePeer(server.address, logging_context(tmp_path / "log")) as peer:
+        recorder.wait_for("open")
+        records = Records(peer.tls, tmp_path / "log")
+        peer.send_raw(b"".join(records.record(DATA, data) for _ in range(1_000_000 // (len(data) + 22))))
+        peer.send_raw(records.goodbye())
+        Peer.finish(peer)
+        recorder.wait_for("close")
+    assert recorder.received == data * (1_000_000 // (len(data) + 22))
+    assert recorder.sockets[0].close_reason is CloseReason.EOF
+
+
+def test_keys_may_change_after_this_side_has_ended(serve: Serve, tmp_path: Path) -> None:
+    recorder = Recorder(open=lambda socket: socket.end())
+    server = serve(recorder.handlers, tls=greensock.TLS(**credentials()))
+    with SecurePeer(server.address, logging_context(tmp_path / "log")) as peer:
+        assert peer.read_to_end() == b""
+        records = Records(peer.tls, tmp_path / "log")
+        peer.send_raw(records.key_update() + records.record(DATA, b"hello") + records.goodbye())
+        Peer.finish(peer)
+        assert recorder.wait_for("close")[1] is None
+    assert recorder.received == b"hello"
 
 
 @pytest.mark.parametrize("handled", [False, True])
