@@ -66,7 +66,7 @@ class Closing(Sending):
         self._stamp = None
         self._flags &= ~(PAUSED | CHOKED | DRAINED | IDLE | CLOCKED | STORED | BY_HAND)
         self._leave_rooms()
-        if self._flags & DEAD or (self._flags & FIN_SENT and self._flags & EOF_READ):
+        if self._flags & DEAD or (self._flags & FIN_SENT and self._flags & EOF_READ and self._wire.backlog is None):
             self._close_now()
             return
         if not self._flags & FIN_SENT:
@@ -97,7 +97,7 @@ class Closing(Sending):
             return
         self._flags |= EOF_READ
         self._reader.stop()
-        if not self._queue.size:
+        if not self._queue.size and self._wire.backlog is None:  # else it closes behind what waits for room
             self._close_now()
 
     # -- clocks --------------------------------------------------------------------------------------

@@ -135,16 +135,25 @@ class Flushing(Teardown):
         if self._flags & EOF_READ:
             if wire.tls is not None:
                 wire.say_goodbye()  # for the peer to know that nothing was cut off
-            if wire.backlog is None:
-                self._close_now()  # which sends FIN as well
-                return
-        else:
-            wire.finish()
+            self._flags |= FIN_SENT
+            self._both_ended()
+            return
+        wire.finish()
         self._flags |= FIN_SENT
         if wire.backlog is not None:
             self._watch_writing(self._push)
         if self._state is CLOSING:
             self._progress = monotonic()  # from here on it is the peer's FIN that is waited for
+
+    def _both_ended(self) -> None:
+        """Close, which sends FIN as well, and wait only for TLS, if the kernel has no room yet for its goodbye."""
+        if self._wire.backlog is None:
+            self._close_now()
+        else:
+            self._state = CLOSING
+            self._progress = monotonic()
+            self._watch_write_clock()
+            self._watch_writing(self._push)
 
     def _push(self) -> None:
         """The kernel has room for what TLS itself has to say. Runs in the hub."""

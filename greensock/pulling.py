@@ -101,7 +101,7 @@ class Pulling(Waiting):
         self._flags |= EOF_READ
         self._reader.stop()
         if self._state is ENDED and self._flags & FIN_SENT:
-            self._close_now()
+            self._both_ended()
 
     def _last_input(self, most: int) -> bytes:
         """What there is when no more is to be waited for: what came before the end, the end, or an error."""

@@ -132,7 +132,7 @@ class Receiving(Handshaking):
             self._close_now()  # sending has failed; this was the rest of what could be read
         elif self._state is ENDED:
             if self._flags & FIN_SENT:
-                self._close_now()
+                self._close(CloseReason.LOCAL, None)  # at once, unless TLS waits for room to say its goodbye
         elif self._shared.options.allow_half_open:
             self._emit("end")
         else:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gevent.event import Event
 
 import greensock
 from connections import AnySocket, echoing, few_turns, turns
 from greensock import CloseReason, SocketState
+from greensock.state import EOF_READ
 from greensock.testing import Recorder, Serve, wait_until
 from tls_peer import SecurePeer, credentials, stuff, unstuff
 
@@ -68,6 +70,69 @@ def test_what_closes_because_its_peer_has_ended_says_goodbye_first(shaken: Shake
         assert peer.socket.recv(1) == b""
         recorder.wait_for("close")
     assert socket.close_reason is CloseReason.EOF
+
+
+@pytest.mark.parametrize("way", ["end", "close"])
+def test_a_peer_that_ends_while_the_goodbye_waits_for_room_gets_it(
+    way: str, shaken: Shaken, recorder: Recorder
+) -> None:
+    """It would take what it has got for cut off, although all of it is there."""
+    socket, peer = shaken
+    with peer:
+        stuffed = stuff(socket)
+        getattr(socket, way)()
+        peer.finish()
+        wait_until(lambda: socket._flags & EOF_READ)
+        with few_turns():
+            turns()
+        unstuff(peer, stuffed)
+        assert peer.read_to_end() == b"", "close_notify"
+        assert peer.socket.recv(1) == b"", "FIN"
+        recorder.wait_for("close")
+    assert socket.close_reason is CloseReason.LOCAL
+
+
+@pytest.mark.parametrize("way", ["end", "close"])
+@pytest.mark.parametrize("first", ["the peer", "this side"])
+def test_a_goodbye_waits_for_room_no_longer_than_close_timeout(
+    first: str, way: str, serve: Serve, tmp_path: Path, recorder: Recorder
+) -> None:
+    server = listen(serve, tmp_path, recorder, close_timeout=0.1, allow_half_open=True)
+    with SecurePeer(server.address) as peer:
+        assert peer.exchange(b"x") == b"x"
+        (socket,) = recorder.sockets
+        stuff(socket)
+        if first == "the peer":
+            peer.finish()
+            recorder.wait_for("end")
+        getattr(socket, way)()
+        if first == "this side":
+            peer.finish()
+        recorder.wait_for("close")
+    assert socket.close_reason is CloseReason.LOCAL
+
+
+@pytest.mark.parametrize("first", ["the peer", "this side"])
+def test_a_session_that_has_ended_leaves_no_goodbye_waiting_for_ever(first: str, serve: Serve, tmp_path: Path) -> None:
+    def handle(socket: AnySocket) -> None:
+        stuff(socket)
+        if first == "this side":
+            socket.end()
+            peer.finish()
+        assert socket.recv() == b""
+        socket.end()
+        gone.wait()
+
+    gone = Event()
+    recorder = Recorder(handle=handle)
+    server = listen(serve, tmp_path, recorder, close_timeout=0.1)
+    with SecurePeer(server.address, shake=False) as peer:
+        peer.shake_hands()
+        if first == "the peer":
+            peer.finish()
+        wait_until(lambda: not server.sockets and server.stats().accepted)
+        gone.set()
+        recorder.wait_for("close")
 
 
 def test_a_peer_that_leaves_before_the_goodbye_has_room(shaken: Shaken, recorder: Recorder) -> None:
