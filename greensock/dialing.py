@@ -193,7 +193,7 @@ class _Race:
 
     def judge(self, wire: Plain, name: Any, code: int) -> Plain | None:
         """An attempt has ended with *code*. A failed one is closed by the caller."""
-        if not code and isinstance(name, tuple) and wire.getsockname() == wire.getpeername():
+        if not code and isinstance(name, tuple) and _is_its_own_peer(wire):
             # To a port of the range for clients, nobody listening, the kernel may connect a socket to itself: the
             # "simultaneous open" of RFC 9293, section 3.5.
             code = errno.ECONNREFUSED
@@ -220,6 +220,13 @@ def _has_peer(wire: Plain) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_its_own_peer(wire: Plain) -> bool:
+    try:
+        return bool(wire.getsockname() == wire.getpeername())
+    except OSError:
+        return False  # the peer has reset the connection since it was made, which a read will tell
 
 
 def _display(name: Any) -> str:

@@ -4,7 +4,9 @@ import _socket
 import errno
 import itertools
 import os
+import select
 import socket as sockets
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -115,6 +117,23 @@ def test_a_socket_that_connected_to_itself_is_a_refused_one() -> None:
         wire: Any = own
         assert race.judge(wire, own.getsockname(), 0) is None
     assert isinstance(race.defeat(), ConnectionRefusedError)
+
+
+def test_a_connection_that_is_reset_while_it_is_looked_at_was_made_and_a_read_tells_the_rest(
+    listener: sockets.socket,
+) -> None:
+    race = dialing._Race(parse(listener.getsockname()), [], None, None)
+    with sockets.create_connection(listener.getsockname()) as own:
+        peer, _ = listener.accept()
+        peer.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        poll = select.poll()
+        poll.register(own, 0)
+        assert poll.poll(10_000), "it is reset"
+        wire: Any = own
+        assert race.judge(wire, listener.getsockname(), 0) is wire
+        with pytest.raises(ConnectionResetError):
+            own.recv(1)
 
 
 def test_no_descriptor_is_an_oserror(listener: sockets.socket) -> None:
