@@ -82,11 +82,18 @@ class Handshaking(Events):
     def _shaken(self) -> None:
         """The handshake is done: ``handshake``, and unless its handler has closed the connection, ``open``."""
         self._now_secure(self._shared.tls)
-        wire = self._wire
-        self._emit("handshake", wire.authorized, wire.authorization_error)
+        self._emit("handshake", self._wire.authorized, self._wire.authorization_error)
         self._shared.handshaking.discard(self)
         if self._state is OPEN or self._state is ENDED:
             self._open()
+        if self._running is None:
+            self._send_last_words()
+        else:  # a session that has not begun: what fails now would end it before it sees what has come
+            self._engine.loop.run_callback(self._send_last_words)
+
+    def _send_last_words(self) -> None:
+        """Send what the handshake has left to be said, and what its handler has written."""
+        wire = self._wire
         if self._queue.size and not self._corks:
             self._flush()
         elif wire.backlog is not None and (not wire.more or self._flags & UNREADABLE) and self._state is not CLOSED:

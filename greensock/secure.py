@@ -45,6 +45,7 @@ class Secure(Sealing):
     """
 
     __slots__ = (
+        "_broken",
         "_ending",
         "_read_size",
         "_silence",
@@ -63,6 +64,7 @@ class Secure(Sealing):
         self.more = False
         self._stored = b""  # plaintext that came together with the end of the handshake
         self._ending: bytes | OSError | None = None  # what comes after that: the end, or a failure
+        self._broken: OSError | None = None  # met by the last words of the handshake; told when all has been read
         self._read_size = READ_SIZE
         self._silence = 0  # bytes of ciphertext that have brought no data
 
@@ -126,7 +128,12 @@ class Secure(Sealing):
         if said and self.more and self.backlog is None:
             self.backlog = said  # tickets, which go out with the answer to what has come already
         elif said:
-            self._say(said)
+            try:
+                self._say(said)
+            except OSError as error:
+                if not (self.established and self.tls.server_side):
+                    raise
+                self._broken = error  # the peer has said all that it has to, and has left
         return self.established
 
     # -- reading -------------------------------------------------------------------------------------
@@ -145,7 +152,7 @@ class Secure(Sealing):
         cipher = self.recv(size)
         if not cipher:
             if self._ending is None:
-                self._ending = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer ended without close_notify")
+                self._ending = self._broken or ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the peer ended without close_notify")
             return self._rest()
         got = len(cipher)
         if (got < SMALL_READ) is (size != SMALL_READ):

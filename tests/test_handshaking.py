@@ -79,6 +79,29 @@ def test_data_that_comes_with_the_end_of_the_handshake(serve: Serve) -> None:
     assert recorder.received == b"early"
 
 
+@pytest.mark.parametrize("size", [10, 16_384, 40_000])
+@pytest.mark.parametrize("kind", ["events", "session"])
+def test_data_and_a_reset_that_come_with_the_end_of_the_handshake(kind: str, size: int, serve: Serve) -> None:
+    """As of a client that sends its data and leaves without reading the tickets: its kernel resets the connection."""
+    got: list[bytes] = []
+    if kind == "session":
+        recorder = Recorder(handle=lambda socket: got.extend(socket))
+    else:
+        recorder = Recorder(data=lambda socket, data: got.append(data))
+    server = secure(serve, recorder)
+    with SecurePeer(server.address, shake=False) as peer:
+        peer.send_raw(peer.hello())
+        peer.feed()
+        peer.tls.do_handshake()
+        peer.send_raw(peer._outgoing.read() + peer.encrypt(stream(size)))
+        peer.reset()
+    socket, error = recorder.wait_for("close")
+    assert b"".join(got) == stream(size)
+    assert isinstance(error, ConnectionError)
+    assert socket.close_reason is CloseReason.RESET
+    assert (recorder.events[:2], recorder.events[-1]) == (["handshake", "open"], "close")
+
+
 def test_early_data_waits_for_a_paused_socket(serve: Serve) -> None:
     recorder = Recorder(open=lambda socket: socket.pause())
     server = secure(serve, recorder)
