@@ -233,7 +233,6 @@ _unraisable: Final = _Unraisable(sys.unraisablehook)
 
 # -- contexts of the user's ------------------------------------------------------------------------------
 
-
 #: Contexts of the user's that serve, for ever: the reason is that of :func:`for_server`.
 _adopted: Final[dict[ssl.SSLContext, None]] = {}
 
@@ -282,10 +281,8 @@ def authorization(
         return _if_given
     if server_side:
         return lambda secured: (False, None)
-    return lambda secured: (
-        False,
-        _unverified("the server's certificate was not verified: reject_unauthorized is False"),
-    )
+    text = "the server's certificate was not verified: reject_unauthorized is False"
+    return lambda secured: (False, _unverified(text))
 
 
 def _if_given(secured: ssl.SSLObject) -> tuple[bool, Exception | None]:
