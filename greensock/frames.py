@@ -27,6 +27,8 @@ class Frames:
         messages: Sequence[Any]
         try:
             messages = self.decoder.feed(data)
+            if messages is None:
+                raise TypeError(f"feed() of {type(self.decoder).__name__} gave None, not a list of messages")
         except FrameError as error:
             messages, error.messages = error.messages, ()
             self.failure = error

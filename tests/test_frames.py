@@ -1,6 +1,7 @@
 """Frames: what a decoder makes of one read, and what is kept of it until it is delivered."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,16 @@ def test_a_decoder_that_raises_has_no_messages(error: Exception) -> None:
     nothing: Sequence[bytes] = frames.feed(b"anything")
     assert not nothing
     assert frames.failure is error
+
+
+def test_a_decoder_that_gives_nothing_is_named() -> None:
+    class Forgetful(Failing):
+        def feed(self, _data: bytes) -> Any:
+            pass
+
+    frames = Frames(Forgetful(ValueError()))
+    assert not frames.feed(b"anything")
+    assert str(frames.failure) == "feed() of Forgetful gave None, not a list of messages"
 
 
 def test_what_is_cleared_is_forgotten() -> None:
