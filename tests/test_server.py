@@ -11,7 +11,6 @@ import re
 import socket
 import stat
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,21 +24,8 @@ import pytest
 import greensock
 from greensock.listeners import effective_backlog
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
+from listening import ipv6, linux
 from program import Launch
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="as Linux has it")
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here")
 
 
 class Echo(greensock.Handlers[Any]):
