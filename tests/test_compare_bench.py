@@ -69,11 +69,13 @@ def test_from_other_results_needs_a_place(page: Path, tmp_path: Path) -> None:
 
 
 def test_against_is_kept_with_the_results(page: Path, tmp_path: Path) -> None:
-    recording.write(of_every_kind(), tmp_path / "then.json")
-    recording.write(of_every_kind(), tmp_path / "now.json")
-    assert called("--from", tmp_path / "now.json", "--against", tmp_path / "then.json", "--report", page).exit_code == 0
+    recording.write(of_every_kind(), tmp_path / "other.json")
+    recording.write(of_every_kind(), tmp_path / "these.json")
+    assert (
+        called("--from", tmp_path / "these.json", "--against", tmp_path / "other.json", "--report", page).exit_code == 0
+    )
     assert "## The same story?" in page.read_text()
-    assert recording.read(page.with_suffix("") / "results.json").earlier is not None
+    assert recording.read(page.with_suffix("") / "results.json").other is not None
 
 
 def test_what_is_no_result_is_said(tmp_path: Path) -> None:

@@ -99,17 +99,17 @@ def test_the_ceiling_proves_the_load_client() -> None:
 
 
 def test_the_same_story() -> None:
-    earlier = record(
+    other = record(
         result("echo", greensock=[100, 100], uvloop=[80, 81], bun=[150, 160]),
         result("frames", greensock=[100, 100], bun=[200, 210], gevent=[100]),
     )
-    both = LOST.beside(earlier)
+    both = LOST.beside(other)
     remarks = {(pair.title.split(",")[0], pair.peer): pair.remark for pair in story.pairs(both)}
     assert remarks["echo", "uvloop"] == "**the order changed**, moved by more than both spreads"
     assert remarks["echo", "bun"] == ""
     assert remarks["echo of messages after their length", "bun"] == "moved by more than both spreads"
     assert remarks["echo of messages after their length", "gevent"] == "one round: cannot say"
-    assert earlier.began in section(text(both), "The same story?")
+    assert other.began in section(text(both), "The same story?")
     assert "The same story?" not in text(LOST)
 
 

@@ -72,7 +72,7 @@ EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--json", "json_file", type=FILE, help="Write the results there as well.")
 @click.option("--from", "from_file", type=EXISTING, help="Measure nothing: write the page from these results.")
-@click.option("--against", type=EXISTING, help="Put earlier results beside these, and say where the story differs.")
+@click.option("--against", type=EXISTING, help="Put other results beside these, and say where the story differs.")
 @click.option("--check", is_flag=True, help="Fail also when a target is missed or could not be measured.")
 def main(
     cases: list[str] | None,
@@ -94,7 +94,7 @@ def main(
     A run of all cases and all peers writes docs/benchmarks.md and the tables of README.md. The exit status is 0 when
     every reply of every server was right; with --check only if every target was met as well.
     """
-    earlier = recording.read(against) if against else None
+    other = recording.read(against) if against else None
     if from_file:
         record = recording.read(from_file)
         if report is None and from_file.resolve() != folder_of(PAGE) / "results.json":
@@ -107,8 +107,8 @@ def main(
         chosen = cases or [case.key for case in CASES.values() if case.quick or not quick]
         record = measure(chosen, peers or list(PEERS), rounds, Estimate(seconds, warmup, amount), retries)
         report = report or (PAGE if whole else None)
-    if earlier:
-        record = record.beside(earlier)
+    if other:
+        record = record.beside(other)
     if report:
         console.print(f"written: {', '.join(map(str, publish(record, report)))}", highlight=False)
     else:

@@ -62,7 +62,7 @@ def render(record: Record, plots: Sequence[Plot], folder: str, readme: str) -> s
 def introduction(record: Record, folder: str) -> Iterator[list[str]]:
     yield [
         f"Measured on {record.began}, in {in_words(record.took)}: {len(record.results)} cases, "
-        f"{record.how_often} of {record.settings['seconds']:g} seconds, on one core for the server and another for the "
+        f"{record.how_often}, on one core for the server and another for the "
         f"load client, which checks every reply. All of it is in [`results.json`]({folder}/results.json)."
     ]
     for title, facts in (("settings", record.settings), ("machine", record.machine), ("versions", record.versions)):
@@ -113,7 +113,7 @@ def one_case(result: Result) -> Iterator[list[str]]:
 
 
 def the_same_story(record: Record) -> Iterator[list[str]]:
-    if record.earlier is not None:
+    if record.other is not None:
         yield ["## The same story?"]
         yield items(story.in_words(record), "")
         yield table(story.table(record), left=2)
@@ -127,7 +127,7 @@ def how_to_repeat(record: Record, readme: str) -> Iterator[list[str]]:
     yield ["or, with these settings and against this measurement:"]
     options = f"--rounds {settings['rounds']} --seconds {settings['seconds']:g} --warmup {settings['warmup']:g}"
     amount = f"--retries {settings['retries']} --amount {settings['MiB']}"
-    yield [f"    cp docs/benchmarks/results.json earlier.json\n    {COMMAND} {options} {amount} --against earlier.json"]
+    yield [f"    cp docs/benchmarks/results.json other.json\n    {COMMAND} {options} {amount} --against other.json"]
     yield ["This page again, from the figures as they are:"]
     yield [f"    {COMMAND} --from docs/benchmarks/results.json"]
     yield ["## What is not fair"]

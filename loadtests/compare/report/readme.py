@@ -50,7 +50,7 @@ def when(record: Record) -> str:
     names = ("python", "gevent", "uvloop", "node", "bun")
     versions = ", ".join(f"{name} {record.versions[name].split()[0]}" for name in names if record.versions.get(name))
     return (
-        f"Measured on {record.began}, {record.how_often} of {record.settings['seconds']:g} s, on "
+        f"Measured on {record.began}, {record.how_often}, on "
         f"{record.machine['cpu']}, {record.machine['kernel']} ({versions})."
     )
 

@@ -13,59 +13,60 @@ from results.recording import Record
 class Pair:
     title: str
     peer: str
-    then: Comparison
-    now: Comparison
+    other: Comparison
+    this: Comparison
 
     @property
     def turned(self) -> bool:
-        """Who was shown to be ahead is now shown to be behind."""
-        return {self.then.outcome, self.now.outcome} == {Outcome.AHEAD, Outcome.BEHIND}
+        """Who was shown to be ahead by the one is shown to be behind by the other."""
+        return {self.other.outcome, self.this.outcome} == {Outcome.AHEAD, Outcome.BEHIND}
 
     @property
     def moved(self) -> bool:
-        return self.now.moved_from(self.then) is True
+        return self.this.moved_from(self.other) is True
 
     @property
     def remark(self) -> str:
         said = ["**the order changed**"] if self.turned else []
         if self.moved:
             said.append("moved by more than both spreads")
-        if self.now.moved_from(self.then) is None:
+        if self.this.moved_from(self.other) is None:
             said.append("one round: cannot say")
-        elif not self.turned and self.then.outcome != self.now.outcome:
-            shown = "then" if self.now.outcome == Outcome.NO_DIFFERENCE else "now"
-            said.append(f"a difference shown only {shown}")
+        elif not self.turned and self.other.outcome != self.this.outcome:
+            which = "the other" if self.this.outcome == Outcome.NO_DIFFERENCE else "this"
+            said.append(f"a difference shown only by {which} run")
         return ", ".join(said)
 
 
 def pairs(record: Record) -> list[Pair]:
     """What both have measured."""
-    if record.earlier is None:
+    if record.other is None:
         return []
-    now = record.ratios()
+    these = record.ratios()
     titles = {result.case.key: result.case.title for result in record.results}
     return [
-        Pair(titles[key], peer, then, now[key][peer])
-        for key, peers in record.earlier.ratios.items()
-        for peer, then in peers.items()
-        if peer in now.get(key, {})
+        Pair(titles[key], peer, other, these[key][peer])
+        for key, peers in record.other.ratios.items()
+        for peer, other in peers.items()
+        if peer in these.get(key, {})
     ]
 
 
 def in_words(record: Record) -> Iterator[str]:
     found = pairs(record)
-    assert record.earlier is not None
+    assert record.other is not None
     yield (
-        f"Beside the run of {record.earlier.began}: {len(found)} ratios greensock / peer that both have measured. "
-        f"The order changed in {sum(pair.turned for pair in found)}; the ratio moved by more than both spreads in "
-        f"{sum(pair.moved for pair in found)}."
+        f"Beside another run, of {record.other.began}, with {record.other.how_often}: {len(found)} ratios greensock / "
+        f"peer that both have measured. The order changed in {sum(pair.turned for pair in found)}; the ratio moved by "
+        f"more than both spreads in {sum(pair.moved for pair in found)}."
     )
     for pair in found:
         if pair.turned:
-            yield f"The order changed: {pair.title}, {pair.peer}: {pair.then} then, {pair.now} now."
+            yield f"The order changed: {pair.title}, {pair.peer}: {pair.other} there, {pair.this} here."
 
 
 def table(record: Record) -> Iterator[list[str]]:
-    yield ["case", "peer", "then", "now", ""]
+    assert record.other is not None
+    yield ["case", "peer", record.other.began, record.began, ""]
     for pair in pairs(record):
-        yield [pair.title, pair.peer, str(pair.then), str(pair.now), pair.remark]
+        yield [pair.title, pair.peer, str(pair.other), str(pair.this), pair.remark]

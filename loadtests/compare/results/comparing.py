@@ -46,12 +46,12 @@ class Comparison:
             return self.median
         return 1 / self.median if self.median else float("inf")
 
-    def moved_from(self, earlier: Comparison) -> bool | None:
+    def moved_from(self, other: Comparison) -> bool | None:
         """Do the spreads of two measurements not even touch?  None where one of them has no spread."""
-        if self.rounds < 2 or earlier.rounds < 2:
+        if self.rounds < 2 or other.rounds < 2:
             return None
         # As they are shown, again: idle memory comes out the same to a thousandth, and a byte more has not moved it.
-        return round(self.low, 2) > round(earlier.high, 2) or round(self.high, 2) < round(earlier.low, 2)
+        return round(self.low, 2) > round(other.high, 2) or round(self.high, 2) < round(other.low, 2)
 
     def __str__(self) -> str:
         spread = f" ({self.low:.2f}-{self.high:.2f})" if self.rounds > 1 else ""

@@ -16,15 +16,16 @@ from results.comparing import Comparison
 from results.runs import Result, Run
 
 Ratios = dict[str, dict[str, Comparison]]  # by case and peer
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What another measurement found, to be put beside this one."""
+class Other:
+    """What another measurement found, earlier or later, to be put beside this one."""
 
     began: str
     took: float
+    how_often: str
     ratios: Ratios
 
 
@@ -38,12 +39,12 @@ class Record:
     missing: dict[str, str]  # the peers that could take no part, and why
     left_out: list[str]  # the cases that this run did not measure
     results: list[Result] = field(default_factory=list)
-    earlier: Earlier | None = None
+    other: Other | None = None
 
     @property
     def how_often(self) -> str:
-        rounds = self.settings["rounds"]
-        return "one round" if rounds == 1 else f"{rounds} alternating rounds"
+        rounds, seconds = self.settings["rounds"], f"{self.settings['seconds']:g} s"
+        return f"one round of {seconds}" if rounds == 1 else f"{rounds} alternating rounds of {seconds}"
 
     def result(self, key: str) -> Result | None:
         return next((result for result in self.results if result.case.key == key), None)
@@ -57,7 +58,7 @@ class Record:
         return found
 
     def beside(self, other: Record) -> Record:
-        return replace(self, earlier=Earlier(other.began, other.took, other.ratios()))
+        return replace(self, other=Other(other.began, other.took, other.how_often, other.ratios()))
 
 
 def write(record: Record, path: Path) -> None:
@@ -77,10 +78,8 @@ def read(path: Path) -> Record:
 
 def as_json(record: Record) -> dict[str, Any]:
     """The runs, and with each peer what they come to, so that a reader of the file need not compute it again."""
-    whole = {
-        name.name: getattr(record, name.name) for name in fields(Record) if name.name not in ("results", "earlier")
-    }
-    whole["earlier"] = asdict(record.earlier) if record.earlier else None
+    whole = {name.name: getattr(record, name.name) for name in fields(Record) if name.name not in ("results", "other")}
+    whole["other"] = asdict(record.other) if record.other else None
     whole["cases"] = [case_as_json(result) for result in record.results]
     return {"format": FORMAT, **whole}
 
@@ -108,15 +107,15 @@ def case_as_json(result: Result) -> dict[str, Any]:
 def from_json(document: Mapping[str, Any]) -> Record:
     if document["format"] != FORMAT:
         raise ValueError(f"format {document['format']}, not {FORMAT}")
-    whole = {name.name: document[name.name] for name in fields(Record) if name.name not in ("results", "earlier")}
-    earlier = document["earlier"]
-    if earlier is not None:
+    whole = {name.name: document[name.name] for name in fields(Record) if name.name not in ("results", "other")}
+    other = document["other"]
+    if other is not None:
         ratios = {
             key: {peer: Comparison(**comparison) for peer, comparison in peers.items()}
-            for key, peers in earlier["ratios"].items()
+            for key, peers in other["ratios"].items()
         }
-        earlier = Earlier(earlier["began"], earlier["took"], ratios)
-    return Record(**whole, results=[result_from_json(case) for case in document["cases"]], earlier=earlier)
+        other = Other(other["began"], other["took"], other["how_often"], ratios)
+    return Record(**whole, results=[result_from_json(case) for case in document["cases"]], other=other)
 
 
 def result_from_json(document: Mapping[str, Any]) -> Result:
