@@ -187,9 +187,8 @@ class Secured(ssl.SSLObject):
     def do_handshake(self) -> None:
         """Shake hands, keep off stderr what a peer can cause, and raise what a signal's handler raises in a callback.
 
-        A name that is not ASCII, which no honest client sends, fails in the extension module before any callback is
-        called: the handshake is refused, but a traceback is printed too. And what a callback raises is printed and
-        gone: OpenSSL knows no exceptions.
+        A name that is not ASCII, which no honest client sends, fails before any callback is called: the handshake is
+        refused, but a traceback is printed too. And what a callback raises is printed and gone.
         """
         outer = sys.unraisablehook
         if not isinstance(outer, _Unraisable):  # else another thread shakes hands
@@ -220,11 +219,12 @@ class _Unraisable:
         self.interrupts: dict[int, BaseException] = {}
 
     def __call__(self, unraisable: Any) -> None:
-        error, place = unraisable.exc_value, unraisable.object
+        error, traceback = unraisable.exc_value, unraisable.exc_traceback
+        place = traceback and traceback.tb_frame.f_code  # what OpenSSL called, or what called it
         # Our own callback raises nothing by itself; the user's may be interrupted too.
-        if isinstance(place, _Names) or isinstance(error, KeyboardInterrupt):
+        if place is _Names.__call__.__code__ or isinstance(error, KeyboardInterrupt):
             self.interrupts[get_ident()] = error
-        elif not (isinstance(error, UnicodeDecodeError) and isinstance(place, bytes)):
+        elif not (isinstance(error, UnicodeDecodeError) and place is ssl.SSLObject.do_handshake.__code__):
             self.outer(unraisable)
 
 

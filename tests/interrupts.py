@@ -4,6 +4,7 @@ import dis
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import pairwise
 from types import CodeType, FrameType
@@ -14,7 +15,7 @@ import greensock
 PACKAGE: Final = os.path.dirname(greensock.__file__) + os.sep
 
 #: After these the interpreter looks for signals.
-ASKS: Final = ("RESUME", "JUMP_BACKWARD", "CALL", "CALL_FUNCTION_EX")
+ASKS: Final = ("RESUME", "JUMP_BACKWARD", "CALL", "CALL_KW", "CALL_FUNCTION_EX")
 
 
 @cache
@@ -30,30 +31,66 @@ def interrupted(call: Callable[[], object], number: int, name: str = "") -> str:
     """
     place = ""
 
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE) or name not in ("", frame.f_code.co_name):
-            return None
-        frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return look
-
-    def look(frame: FrameType, event: str, argument: Any) -> Any:
+    def look(frame: FrameType, offset: int) -> None:
         nonlocal number, place
-        if event == "opcode" and frame.f_lasti in _places(frame.f_code):
+        if name in ("", frame.f_code.co_name) and offset in _places(frame.f_code):
             number -= 1
             if number == 0:
                 place = f"{frame.f_code.co_filename.removeprefix(PACKAGE)}:{frame.f_lineno} in {frame.f_code.co_name}"
                 raise KeyboardInterrupt
-        return look
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
+    with _each_instruction(look), suppress(KeyboardInterrupt):
         call()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
     return place
+
+
+Look = Callable[[FrameType, int], None]
+
+if sys.version_info >= (3, 12):  # where sys.settrace() tells of instructions only later, if at all
+
+    @contextmanager
+    def _each_instruction(look: Look) -> Iterator[None]:
+        """Before each instruction of greensock's code, call *look* with its frame and offset. It may raise."""
+        monitoring = sys.monitoring
+
+        def instruction(code: CodeType, offset: int) -> object:
+            if not code.co_filename.startswith(PACKAGE):
+                return monitoring.DISABLE
+            look(sys._getframe(1), offset)
+            return None
+
+        monitoring.use_tool_id(monitoring.DEBUGGER_ID, "interrupts")
+        monitoring.register_callback(monitoring.DEBUGGER_ID, monitoring.events.INSTRUCTION, instruction)
+        monitoring.set_events(monitoring.DEBUGGER_ID, monitoring.events.INSTRUCTION)
+        try:
+            yield
+        finally:
+            monitoring.set_events(monitoring.DEBUGGER_ID, 0)
+            monitoring.free_tool_id(monitoring.DEBUGGER_ID)
+
+else:
+
+    @contextmanager
+    def _each_instruction(look: Look) -> Iterator[None]:
+        """Before each instruction of greensock's code, call *look* with its frame and offset. It may raise."""
+
+        def trace(frame: FrameType, event: str, argument: Any) -> Any:
+            if not frame.f_code.co_filename.startswith(PACKAGE):
+                return None
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+            return instruction
+
+        def instruction(frame: FrameType, event: str, argument: Any) -> Any:
+            if event == "opcode":
+                look(frame, frame.f_lasti)
+            return instruction
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            yield
+        finally:
+            sys.settrace(before)
 
 
 def everywhere(strike: Callable[[int], str]) -> Iterator[str]:

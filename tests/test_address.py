@@ -51,7 +51,7 @@ BAD: list[tuple[object, str]] = [
     ("h:" + "9" * 5000, "port '9+.*' is out of range"),
     (("h", 65536), "port 65536 is out of range"),
     (("h", -1), "port -1 is out of range"),
-    (("h", 10**5000), "port <int> is out of range"),
+    (("h", 10**5000), "port <int.*> is out of range"),
     ("h", "port is missing"),
     ("h:", "port is missing"),
     ("[::1]", "port is missing"),

@@ -1,5 +1,6 @@
 """Which libraries block: real ones where they can be had, and the names of the others."""
 
+import ctypes.util
 import importlib.util
 import json
 import textwrap
@@ -51,6 +52,7 @@ def test_psycopg_waits_by_python_only_if_select_was_patched_before(launch: Launc
 
 
 @needs_psycopg
+@pytest.mark.skipif(not ctypes.util.find_library("pq"), reason="psycopg without its binaries needs libpq")
 def test_psycopg_in_python_alone_needs_patching(launch: Launch) -> None:
     python = "import os; os.environ['PSYCOPG_IMPL'] = 'python'; os.environ['PSYCOPG_WAIT_FUNC'] = 'wait_poll'\n"
     assert "not patched" in seen_by(launch, python + "import psycopg")["psycopg"]["why"]

@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,9 @@ def test_signatures_that_are_too_weak(tmp_path: Path) -> None:
         "openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -sha1 -out leaf.pem",
     ):
         subprocess.run(sign.split(), cwd=tmp_path, check=True, capture_output=True)
+    with suppress(ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "leaf.pem", tmp_path / "leaf.key")
+        pytest.skip(f"{ssl.OPENSSL_VERSION} takes them")
     refused("^cert is too weak: ca md too weak$", key=tmp_path / "leaf.key", cert=tmp_path / "leaf.pem")
 
 
