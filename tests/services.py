@@ -47,7 +47,7 @@ def postgresql() -> Iterator[str]:
         ]
         command = [server, "-D", "data", *(part for setting in settings for part in ("-c", setting))]
         with _running(command, directory, user, Path(directory, ".s.PGSQL.5432")):
-            yield f"host={directory} user=test dbname=postgres"
+            yield f"host={directory} port=5432 user=test dbname=postgres"
 
 
 @contextmanager

@@ -302,6 +302,8 @@ SERVES_FOREVER = """
 
     def serving():
         print(before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)), flush=True)
+        while True:  # an interrupt in the instant before it sleeps is heard by gevent when it wakes up
+            gevent.sleep(0.05)
 
     gevent.spawn(serving)
     try:
