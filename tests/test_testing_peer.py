@@ -32,6 +32,15 @@ def test_a_peer_tells_how_much_is_missing(serve: Serve, dial: Dial) -> None:
         dial(serve(recorder.handlers)).read_exactly(5)
 
 
+def test_a_peer_that_waits_in_vain_tells_what_came(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder(open=lambda socket: socket.write(b"abc"))
+    peer = dial(serve(recorder.handlers))
+    assert peer.read(1) == b"a"
+    peer.socket.settimeout(0.01)
+    with pytest.raises(TimeoutError, match="2 bytes are missing after 2: b'bc'"):
+        peer.read_exactly(4)
+
+
 def test_a_peer_reads_as_it_is_told(serve: Serve, dial: Dial) -> None:
     recorder = Recorder(open=lambda socket: socket.end(b"abcdef"))
     peer = dial(serve(recorder.handlers))

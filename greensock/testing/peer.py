@@ -63,16 +63,20 @@ class Peer:
         """*size* bytes.
 
         Raises:
-            EOFError: the server ended before.
+            EOFError: the server ended before; the message says what came.
+            TimeoutError: they have not come in ten seconds; so does this one.
         """
-        parts: list[bytes] = []
-        while size:
-            part = self.socket.recv(min(size, 1 << 20))
+        data = bytearray()
+        failure: type[Exception] = EOFError
+        while len(data) < size:
+            try:
+                part = self.socket.recv(min(size - len(data), 1 << 20))
+            except TimeoutError:
+                part, failure = b"", TimeoutError
             if not part:
-                raise EOFError(f"{size} bytes are missing after {len(b''.join(parts))}")
-            parts.append(part)
-            size -= len(part)
-        return b"".join(parts)
+                raise failure(f"{size - len(data)} bytes are missing after {len(data)}: {bytes(data[-64:])!r}")
+            data += part
+        return bytes(data)
 
     def read_to_end(self) -> bytes:
         """All bytes until the server's FIN."""
