@@ -54,8 +54,8 @@ class Handlers(Generic[T]):
     def handshake(self, socket: "Socket[T]", authorized: bool, error: Exception | None) -> object:
         """The TLS handshake is done; comes before :meth:`open`."""
 
-    def data(self, socket: "Socket[T]", data: bytes) -> object:
-        """Bytes arrived: at least one, cut anywhere."""
+    def data(self, socket: "Socket[T]", data: Any) -> object:
+        """Bytes arrived: at least one, cut anywhere. With a framing: one whole message, as its decoder makes it."""
 
     def drain(self, socket: "Socket[T]") -> object:
         """The write queue was over its high-water mark and is now at or below its low one."""
@@ -69,16 +69,21 @@ class Handlers(Generic[T]):
     def timeout(self, socket: "Socket[T]") -> object:
         """Nothing was received or sent for ``idle_timeout`` seconds.
 
-        The socket closes after it, unless this handler sends something or sets ``socket.idle_timeout``.
+        The socket closes after it, unless this handler sends something or sets ``socket.idle_timeout``: gracefully, so
+        that of a peer that has vanished :meth:`close` tells ``close_timeout`` seconds later, or, if this handler
+        terminates it, at once.
         """
 
     def stopping(self, socket: "Socket[T]") -> object:
         """The server began to drain: the socket's chance to say goodbye before it closes."""
 
-    def error(self, socket: "Socket[T]", error: BaseException) -> object:
-        """A handler raised. The connection stays open unless this handler closes it."""
+    def error(self, socket: "Socket[T]", error: Exception) -> object:
+        """A handler raised. The connection stays open unless this handler closes it.
 
-    def close(self, socket: "Socket[T]", error: BaseException | None) -> object:
+        What is no ``Exception`` comes as well: ``SystemExit``, ``gevent.Timeout``.
+        """
+
+    def close(self, socket: "Socket[T]", error: Exception | None) -> object:
         """The last event, exactly once for every :meth:`open`; ``socket.close_reason`` says more."""
 
     def connect_error(self, socket: "Socket[T]", error: Exception) -> object:

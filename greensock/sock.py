@@ -29,8 +29,8 @@ class Socket(Encryption, Generic[T]):
 
     def __init__(self, wire: Plain, shared: Shared, remote_address: Any) -> None:
         super().__init__(wire, shared, remote_address)
-        #: Anything you want to keep with the connection. None at first.
-        self.data: T | None = None
+        #: Anything you want to keep with the connection. None at first: if nothing sets it, ``T`` is ``X | None``.
+        self.data: T = None  # type: ignore[assignment]
 
     # -- users: life ---------------------------------------------------------------------------------
 

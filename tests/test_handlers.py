@@ -199,7 +199,7 @@ def test_inherited_unchanged_counts_as_absent_however_deep_the_tree() -> None:
         drain = None  # type: ignore[assignment]
         end = Handlers.end
 
-        def close(self, socket: Any, error: BaseException | None) -> None:
+        def close(self, socket: Any, error: Exception | None) -> None:
             super().close(socket, error)
 
     assert present(HandlerTable(Leaf())) == present(HandlerTable(Leaf)) == {"open", "close"}
