@@ -3,7 +3,7 @@
 from copy import copy
 from errno import ETIMEDOUT
 from operator import length_hint
-from typing import Any, cast
+from typing import Any, Literal, cast, overload
 
 from gevent import Timeout
 from gevent.event import AsyncResult
@@ -66,6 +66,12 @@ class Encryption(Session):
         """Name of the cipher, protocol version that defines it, and its secret bits."""
         return self._wire.tls.cipher() if self.encrypted else None
 
+    @overload
+    def peer_certificate(self, *, der: Literal[False] = False) -> dict[str, Any] | None: ...
+    @overload
+    def peer_certificate(self, *, der: Literal[True]) -> bytes | None: ...
+    @overload
+    def peer_certificate(self, *, der: bool) -> dict[str, Any] | bytes | None: ...
     def peer_certificate(self, *, der: bool = False) -> dict[str, Any] | bytes | None:
         """The peer's certificate, or None if it gave none.
 

@@ -53,9 +53,11 @@ def test_what_was_agreed_on(serve: Serve) -> None:
         name, version, bits = socket.cipher() or ("", "", 0)
         assert name.startswith("TLS_")
         assert (version, bits >= 128) == ("TLSv1.3", True)
-    certificate: Any = here.peer_certificate()
+    certificate = here.peer_certificate()
+    assert certificate is not None
     assert ("DNS", "localhost") in certificate["subjectAltName"]
-    assert ssl.DER_cert_to_PEM_cert(here.peer_certificate(der=True)) in credentials()["cert"].decode()  # type: ignore[arg-type]
+    whole = here.peer_certificate(der=True)
+    assert whole is not None and ssl.DER_cert_to_PEM_cert(whole) in credentials()["cert"].decode()
     assert other.peer_certificate() is None
     assert (here.authorized, other.authorized) == (True, False)
     here.close()
