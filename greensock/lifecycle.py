@@ -38,7 +38,7 @@ def run(*servers: Server, drain_timeout: float = 8.0, signals: bool = True) -> N
     timeout = seconds("drain_timeout", drain_timeout)
     for server in servers:
         if not isinstance(server, Server):
-            raise TypeError(f"run() waits for servers, not {type(server).__name__!r}")
+            raise TypeError(f"run() waits for servers that listen() gives, not for {type(server).__qualname__!r}")
         server._check_thread()
     engine = Engine.of_this_hub()
     interrupts = 0
