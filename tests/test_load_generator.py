@@ -1,4 +1,4 @@
-"""How busy the generator is, and what it tells of itself. What workers and masters do is in ``test_locust.py``."""
+"""How busy the generator is, and what it tells of itself. What else workers and masters do is in ``test_locust.py``."""
 
 from collections.abc import Iterator
 from time import perf_counter, process_time
@@ -10,6 +10,7 @@ import pytest
 import loadlab
 from locust.env import Environment
 from greensock.load.generator import REPORT, Effort, Generator, effort_of
+from program import Launch
 
 assert loadlab
 
@@ -84,3 +85,44 @@ def test_a_report_of_a_worker_is_added_by_the_master_once() -> None:
     master._reported(data=data, client_id="w")
     assert (worker._effort.aborted, master._effort.aborted) == (0, 3)
     assert set(data) == {REPORT}
+
+
+def test_a_worker_that_is_interrupted_with_its_master_reports_before_it_leaves(launch: Launch) -> None:
+    """As Ctrl-C does it in a terminal, which all processes of a test hear."""
+    done = launch("""
+        import os
+        os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"
+        import gevent
+        from locust import User, constant, task
+        from locust.env import Environment
+        from greensock.load.generator import Generator
+
+        class Caller(User):
+            wait_time = constant(60)
+
+            @task
+            def call(self):
+                told = dict(request_type="TCP", name="call", response_time=1, response_length=0, exception=None)
+                self.environment.events.request.fire(context={}, **told)
+
+        def leave(environment):
+            environment.events.quitting.fire(environment=environment, reverse=True)
+            environment.runner.quit()
+
+        master, worker = (Environment(user_classes=[Caller]) for _ in range(2))
+        runner = master.create_master_runner("127.0.0.1", 0)
+        worker.create_worker_runner("127.0.0.1", runner.server.port)
+        for environment in (master, worker):
+            Generator(environment).start()
+        while not runner.clients.ready:
+            gevent.sleep(0.01)
+        runner.start(3, 100)
+        while worker.stats.total.num_requests < 3:
+            gevent.sleep(0.01)
+        gevent.joinall([gevent.spawn(leave, environment) for environment in (master, worker)])
+        print(master.stats.total.num_requests, flush=True)
+        os._exit(0)  # without waiting for anything of theirs
+    """)
+    status, output, errors = done.finish()
+    assert (status, output) == (0, "3\n"), errors
+    assert "have not ended" not in errors

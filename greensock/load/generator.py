@@ -2,7 +2,8 @@
 counted is lost at the end.
 
 A master of locust's that is told to quit gives its workers half a second, and what they report later is lost; so it is
-kept here until they have ended their users.
+kept here until they have ended their users. Workers that are interrupted themselves, as all are by a Ctrl-C in a
+terminal, would leave without a last report.
 """
 
 import dataclasses
@@ -14,8 +15,9 @@ from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.event import Event
+from gevent.lock import RLock
 from locust.env import Environment
-from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, STATE_STOPPING, MasterRunner, WorkerRunner
 
 from .ending import tell_at_the_end
 
@@ -89,8 +91,12 @@ class Generator:
         self._environment = environment
         self._effort = effort_of(environment)
         self._mark = (0.0, 0.0)
+        #: workers that have users, and that have none any more
         self._running: set[str] = set()
+        self._ended: set[str] = set()
         self._all_ended = Event()
+        #: two that stop a runner are in each other's way
+        self._one_at_a_time = RLock()
 
     def start(self) -> None:
         """Begin, in any process of the test."""
@@ -107,10 +113,12 @@ class Generator:
         runner.greenlet.spawn(self._measure)
         if isinstance(runner, WorkerRunner):
             events.report_to_master.add_listener(self._report)
+            events.quitting.add_listener(self._leave)
             runner.register_message(ENDING, self._end_users, concurrent=True)
 
     def _test_begins(self, **_: Any) -> None:
         self._effort.clear()
+        self._ended.clear()
         self._mark = (perf_counter(), process_time())
 
     # -- how busy this process is --------------------------------------------------------------------
@@ -144,7 +152,8 @@ class Generator:
         """On the master, before it stops: wait until no worker has users any more."""
         runner = environment.runner
         assert isinstance(runner, MasterRunner)
-        self._running = {worker.id for worker in (*runner.clients.running, *runner.clients.spawning)}
+        runner.update_state(STATE_STOPPING)  # before workers leave, whose users the others would be given
+        self._running = {worker.id for worker in (*runner.clients.running, *runner.clients.spawning)} - self._ended
         self._all_ended.clear()
         for worker in self._running:
             runner.send_message(ENDING, client_id=worker)
@@ -152,6 +161,7 @@ class Generator:
             logger.warning("%d workers have not ended their users: what they counted last is lost", len(self._running))
 
     def _worker_ended(self, msg: Any, **_: Any) -> None:
+        self._ended.add(msg.node_id)
         self._running.discard(msg.node_id)
         if not self._running:
             self._all_ended.set()
@@ -160,5 +170,16 @@ class Generator:
         """On a worker. What it counted since its last report follows when it is told to quit."""
         runner = environment.runner
         assert isinstance(runner, WorkerRunner)
-        runner.stop()
+        with self._one_at_a_time:
+            if runner.state in (STATE_SPAWNING, STATE_RUNNING):
+                runner.stop()
         runner.send_message(ENDED)
+
+    def _leave(self, environment: Environment, **_: Any) -> None:
+        """On a worker that ends, before it tells its master so: a last report, which it owes if it was interrupted."""
+        self._end_users(environment)
+        runner = environment.runner
+        assert isinstance(runner, WorkerRunner)
+        report: dict[str, Any] = {}
+        environment.events.report_to_master.fire(client_id=runner.client_id, data=report)
+        runner.send_message("stats", report)
