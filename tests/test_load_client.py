@@ -127,7 +127,7 @@ def test_what_is_no_message_ends_the_connection_in_few_words(lab: Lab, serve: Se
     client = lab.user(server.url, framing=LengthPrefixed(max_size=100)).client
     with pytest.raises(RequestFailed):
         client.exchange(b"hello")
-    assert lab.failures("TCP") == ["FrameTooLarge('what came is no message')"]
+    assert lab.failures("TCP") == ["FrameTooLarge('a message over the limit of the framing')"]
 
 
 def test_an_end_inside_a_reply_is_told_without_numbers(lab: Lab, serve: Serve) -> None:

@@ -103,6 +103,13 @@ def test_failures_are_always_told_by_the_event(quiet: Quiet) -> None:
 # -- words -----------------------------------------------------------------------------------------------
 
 
+class Malformed(FrameError):
+    """As a framing of one's own may have it."""
+
+    def __init__(self, byte: int, where: int) -> None:
+        super().__init__(f"byte {byte} at {where}")
+
+
 @pytest.mark.parametrize(
     ("error", "reason", "told"),
     [
@@ -119,7 +126,8 @@ def test_failures_are_always_told_by_the_event(quiet: Quiet) -> None:
         ),
         (OSError(), CloseReason.TRUNCATED, "SocketClosed('the connection ended inside a message')"),
         (FrameError("byte 0x17 at 4711"), CloseReason.PROTOCOL, "FrameError('what came is no message')"),
-        (FrameTooLarge("5000 bytes"), CloseReason.PROTOCOL, "FrameTooLarge('what came is no message')"),
+        (FrameTooLarge("5000 bytes"), CloseReason.PROTOCOL, "FrameTooLarge('a message over the limit of the framing')"),
+        (Malformed(17, 4711), CloseReason.PROTOCOL, "FrameError('what came is no message')"),
         (None, None, "SocketClosed('the connection ended: nobody knows why')"),
     ],
 )

@@ -13,7 +13,7 @@ from locust import User
 from locust.exception import RescheduleTask
 from locust.stats import RequestStats, StatsEntry
 
-from ..errors import FrameError, IncompleteRead, SocketClosed
+from ..errors import FrameError, FrameTooLarge, IncompleteRead, SocketClosed
 from ..state import CloseReason
 
 # The types of rows; locust's console has room for eight characters. Those of requests are TCP, TLS and UNIX.
@@ -44,8 +44,10 @@ def loss(error: Exception | None, reason: CloseReason | None) -> Exception:
         reason: why the connection has ended.
     """
     told: Exception
-    if isinstance(error, FrameError):
-        told = type(error)("what came is no message")
+    if isinstance(error, FrameTooLarge):
+        told = FrameTooLarge("a message over the limit of the framing")
+    elif isinstance(error, FrameError):
+        told = FrameError("what came is no message")
     elif isinstance(error, IncompleteRead) or reason is CloseReason.TRUNCATED:
         told = SocketClosed("the connection ended inside a message")
     else:
