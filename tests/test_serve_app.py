@@ -122,6 +122,21 @@ def test_another_object_of_the_program_is_found_in_the_same_ways() -> None:
         app.find("nowhere:frames")
 
 
+def test_another_class_of_the_program_is_made_or_said_to_be_none_that_can() -> None:
+    write(
+        "service.py",
+        ECHO + "class Needs:\n    def __init__(self, room): ...\nclass Fails:\n    __init__ = lambda self: 1 / 0",
+    )
+    app = App("service.py")
+    app.load()
+    with pytest.raises(
+        AppError, match=r"service:Needs cannot be made: .*missing 1 required positional argument: 'room'"
+    ):
+        app.find("service:Needs")
+    with pytest.raises(AppError, match="(?s)service.py.*ZeroDivisionError"):
+        app.find("service:Fails")
+
+
 # -- not found -------------------------------------------------------------------------------------------
 
 

@@ -106,10 +106,10 @@ class App:
         return {os.path.abspath(file) for module in self.modules().values() if (file := _file_of(module))}
 
     def find(self, reference: str) -> object:
-        """Another object of the program, by ``module:name``.
+        """Another object of the program, by ``module:name``. A class is made once, as handlers are.
 
         Raises:
-            AppError: there is none.
+            AppError: there is none, or it cannot be made.
         """
         place, _, name = reference.rpartition(":")
         if is_path(place):
@@ -118,7 +118,13 @@ class App:
             module = importlib.import_module(place)
         except Exception as error:
             raise self._failed(error) from None
-        return _attribute(module, name)
+        found = _attribute(module, name)
+        try:
+            return found() if isinstance(found, type) else found
+        except TypeError as error:
+            raise AppError(f"{reference} cannot be made: {error}") from None
+        except Exception as error:
+            raise self._failed(error) from None
 
     def lookup(self, module: ModuleType, name: str) -> object:
         """The handlers *name* of *module*, one object for all servers.

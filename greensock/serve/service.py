@@ -113,7 +113,7 @@ class Service:
     def _listen(self, app: App, handlers: object, passed: list[int], ending: ExitStack) -> None:
         options = self._config.listening()
         if self._config["framing"] is not None:
-            options["framing"] = framing_of(self._config["framing"]) or _made(app.find(self._config["framing"]))
+            options["framing"] = framing_of(self._config["framing"]) or app.find(self._config["framing"])
         data: dict[str, Any] = {}  # one for all, and never replaced
         tls = self._tls()
         for address in [f"fd://{number}" for number in passed] or self._config["bind"]:
@@ -195,8 +195,3 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     except (OSError, ValueError):
         pass  # some systems name a limit that they do not grant
-
-
-def _made(framing: Any) -> Any:
-    """A framing that is given as a class is made once, as handlers are."""
-    return framing() if isinstance(framing, type) else framing
