@@ -116,7 +116,8 @@ class Teardown(Link):
             error.__cause__ = failure
         else:
             what = {ENDED: "has ended", CLOSING: "is closing"}.get(self._state, "is closed")
-            error = SocketClosed(EPIPE, f"the socket {what}")
+            why = "" if self.close_reason in (None, CloseReason.LOCAL) else f" ({self.close_reason})"
+            error = SocketClosed(EPIPE, f"the socket {what}{why}")
         if failure is not None or self.close_reason is not CloseReason.LOCAL:
             error.socket = self
         return error

@@ -192,7 +192,7 @@ def test_the_idle_clock_runs_while_a_read_waits(by_hand: MakeByHand) -> None:
     pair = by_hand(idle_timeout=0.1)
     gevent.sleep(0.3)
     assert pair.socket.state is SocketState.OPEN, "nobody was waiting"
-    with pytest.raises(SocketClosed):
+    with pytest.raises(SocketClosed, match=r"the socket is clos.* \(timeout\)"):
         pair.socket.recv(timeout=PATIENCE)
     assert pair.socket.close_reason is CloseReason.TIMEOUT
 
