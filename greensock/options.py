@@ -20,7 +20,27 @@ MAX_KEEPALIVE: Final = 32767
 class Options:
     """What a server's sockets have in common. :meth:`of` makes one from what a user gave, and checks it.
 
-    Times are seconds, sizes are bytes; None means no limit, for *keepalive* off.
+    Times are seconds, sizes are bytes; None means no limit, for *keepalive* off. The first four are for servers alone.
+
+    Args:
+        backlog: connections that the kernel holds until they are accepted; cut to the system's limit.
+        reuse_port: share the port with other processes that ask for it too.
+        ipv6_only: do not serve IPv4 on an IPv6 address.
+        max_connections: at once; the rest wait in the backlog.
+        idle_timeout: nothing was received or sent for so long: ``timeout`` comes, and the socket closes.
+        handshake_timeout: for a TLS handshake.
+        write_timeout: the peer took no byte of what is queued for so long: it is reset.
+        close_timeout: after ``close`` the peer made no progress, or sent no FIN, for so long: it is reset.
+        high_water_mark: while more is queued ``write`` answers False, and a server's socket is given no ``data``.
+        low_water_mark: when no more than this is left of it, ``drain`` comes.
+        max_buffered: while more is queued a handler that writes to its own socket waits; another's write is
+            *slow_consumer*'s case.
+        slow_consumer: ``"close"`` ends that connection, ``"raise"`` has ``write`` raise ``WriteQueueFull``.
+        allow_half_open: after the peer's FIN, write on until this side ends or closes; otherwise it closes by itself.
+        no_delay: send small segments at once (TCP_NODELAY).
+        keepalive: silence after which the kernel asks the peer for a sign of life.
+        tls: a :class:`greensock.TLS`, a mapping of its options, or an ``SSLContext``; on clients also True.
+        framing: one of :mod:`greensock.framing`, or of your own: ``data`` is given whole messages.
     """
 
     #: Connections that the kernel holds until they are accepted: the usual limit of Linux

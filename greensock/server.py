@@ -26,7 +26,7 @@ def listen(address: object, handlers: object, *, data: Any = None, **options: An
             ``"fd://3"``, or a bound listening socket, which the server takes over. Port 0 picks a free one.
         handlers: an object or class with event methods (see :class:`Handlers`), or a mapping of event functions.
         data: becomes ``server.data``.
-        options: see :class:`greensock.options.Options`.
+        options: what each means says :class:`greensock.options.Options`.
 
     Raises:
         ValueError: the address or an option's value is wrong; the message names the bad part.
