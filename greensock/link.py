@@ -98,13 +98,9 @@ class Link:
         self._rooms: set[Any] | None = None  # the groups that it is in
         self._local_address: Any = shared.local_address
         self._error: BaseException | None = None
-        #: Why the connection ended, or None while it has not. See :class:`greensock.CloseReason`.
         self.close_reason: CloseReason | None = None
-        #: Bytes received so far, the application's.
         self.bytes_read = 0
-        #: Bytes that the kernel has taken so far, the application's.
         self.bytes_written = 0
-        #: Bytes that were accepted and that the end of the connection kept from being sent.
         self.unsent = 0
         if wire.fileno() >= 0:
             self._connected(wire)

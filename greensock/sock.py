@@ -23,13 +23,19 @@ class Socket(Encryption, Generic[T]):
 
     Resource handling: holds one descriptor, released when ``state`` becomes ``CLOSED``; a greenlet only while a
     handler of it is blocked. It is kept alive until then, by its server or by the event loop.
+
+    Attributes:
+        data: anything you want to keep with the connection. None at first: if nothing sets it, ``T`` is ``X | None``.
+        close_reason: why the connection ended, a :class:`greensock.CloseReason`, or None while it has not.
+        bytes_read: received so far, the application's.
+        bytes_written: that the kernel has taken so far, the application's.
+        unsent: bytes that were accepted and that the end of the connection kept from being sent.
     """
 
     __slots__ = ("data",)
 
     def __init__(self, wire: Plain, shared: Shared, remote_address: Any) -> None:
         super().__init__(wire, shared, remote_address)
-        #: Anything you want to keep with the connection. None at first: if nothing sets it, ``T`` is ``X | None``.
         self.data: T = None  # type: ignore[assignment]
 
     # -- users: life ---------------------------------------------------------------------------------

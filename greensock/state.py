@@ -5,17 +5,20 @@ from typing import Final
 
 
 class SocketState(Enum):
-    """Where a socket is in its life."""
+    """Where a socket is in its life.
 
-    #: not yet connected (clients)
+    Attributes:
+        CONNECTING: not yet connected (clients).
+        OPEN: reads and writes.
+        ENDED: this side has ended; it reads, and writes no more.
+        CLOSING: this side closes; what is queued is sent, nothing is delivered any more.
+        CLOSED: the descriptor is closed.
+    """
+
     CONNECTING = "connecting"
-    #: reads and writes
     OPEN = "open"
-    #: this side has ended: it reads, and writes no more
     ENDED = "ended"
-    #: closing gracefully: what is queued is sent, nothing is delivered any more
     CLOSING = "closing"
-    #: the descriptor is closed
     CLOSED = "closed"
 
     def __repr__(self) -> str:
@@ -30,25 +33,28 @@ CLOSED: Final = SocketState.CLOSED
 
 
 class CloseReason(StrEnum):
-    """Why a connection ended: its first cause."""
+    """Why a connection ended: its first cause.
 
-    #: the peer sent FIN
+    Attributes:
+        EOF: the peer sent FIN.
+        LOCAL: this side's ``end``, ``close`` or ``terminate``.
+        RESET: the peer reset the connection, or the network lost it.
+        TIMEOUT: the idle clock or the write timeout ran out, or the kernel gave up.
+        TRUNCATED: a TLS peer closed without close_notify.
+        SLOW_CONSUMER: the peer did not read what was queued for it.
+        PROTOCOL: TLS or framing failed.
+        HANDLER_ERROR: a handler raised.
+        STOPPED: the server stopped.
+    """
+
     EOF = "eof"
-    #: this side's ``end``, ``close`` or ``terminate``
     LOCAL = "local"
-    #: the peer reset the connection, or the network lost it
     RESET = "reset"
-    #: the idle clock or the write timeout ran out, or the kernel gave up
     TIMEOUT = "timeout"
-    #: a TLS peer closed without close_notify
     TRUNCATED = "truncated"
-    #: the peer did not read what was queued for it
     SLOW_CONSUMER = "slow-consumer"
-    #: TLS or framing failed
     PROTOCOL = "protocol"
-    #: a handler raised
     HANDLER_ERROR = "handler-error"
-    #: the server stopped
     STOPPED = "stopped"
 
 

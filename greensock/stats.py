@@ -9,38 +9,40 @@ class Stats:
     """A snapshot of a server's counters. Totals are since the server was made.
 
     A message is one delivery of ``data`` and one ``write``. Bytes are the application's.
+
+    Attributes:
+        connections: sockets open now, counted from ``open``.
+        accepted: connections that reached ``open``.
+        closed: connections that were open and have closed.
+        refused: connections that were closed without ``open``.
+        buffered: bytes that wait in write queues because the kernel did not take them yet.
+        buffered_peak: the most that ``buffered`` has been.
+        drains: how often a queue came down to its low-water mark after a writer was told to wait.
+        timeouts: connections whose idle clock or write timeout ran out.
+        errors: exceptions of handlers.
+        slow_consumers: connections that were ended, or writes that were refused, because the peer did not read.
+        handlers_running: handlers that run now, the blocked ones included.
+        handshakes: TLS handshakes completed.
+        started_at: when the server began to listen, in seconds since the epoch; None before.
     """
 
-    #: sockets open now, counted from ``open``
     connections: int
-    #: connections that reached ``open``
     accepted: int
-    #: connections that were open and have closed
     closed: int
-    #: connections that were closed without ``open``
     refused: int
     bytes_read: int
     bytes_written: int
     messages_read: int
     messages_written: int
-    #: bytes that wait in write queues because the kernel did not take them yet
     buffered: int
-    #: the most that ``buffered`` has been
     buffered_peak: int
-    #: how often a queue came down to its low-water mark after a writer was told to wait
     drains: int
-    #: connections whose idle clock or write timeout ran out
     timeouts: int
-    #: exceptions of handlers
     errors: int
-    #: connections that were ended, or writes that were refused, because the peer did not read
     slow_consumers: int
-    #: handlers that run now, the blocked ones included
     handlers_running: int
-    #: TLS handshakes completed
     handshakes: int
     handshake_failures: int
-    #: when the server began to listen, in seconds since the epoch; None before
     started_at: float | None
 
     def as_dict(self) -> dict[str, Any]:
