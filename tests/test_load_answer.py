@@ -1,11 +1,12 @@
 """Requests that the test judges, whatever it says of them."""
 
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
 from loadlab import CONNECTED, Lab, host, lab
 
+from greensock.load.answer import Answer
 from greensock.locust import RequestFailed
 from locust.exception import CatchResponseError, LocustError, RescheduleTask, StopUser
 
@@ -61,7 +62,7 @@ def test_no_answer_is_no_success_whatever_the_block_says(lab: Lab, host: str) ->
 
 
 def test_an_answer_outside_a_block_is_a_mistake(lab: Lab, host: str) -> None:
-    answer = lab.user(host).client.exchange(b"hello", catch_response=True)
+    answer = assert_type(lab.user(host).client.exchange(b"hello", catch_response=True), Answer)
     for judge in (answer.success, lambda: answer.failure("x")):
         with pytest.raises(LocustError, match="with-block"):
             judge()

@@ -6,7 +6,7 @@ A request that is not answered is recorded as a failure and ends the task, with 
 from collections.abc import Callable, Iterable
 from itertools import islice
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import gevent
 from gevent import GreenletExit
@@ -45,6 +45,26 @@ class SocketClient(OneWay):
 
     # -- requests ------------------------------------------------------------------------------------
 
+    @overload
+    def exchange(
+        self,
+        message: Any,
+        *,
+        name: str | None = None,
+        catch_response: Literal[True],
+        context: dict[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Answer: ...
+    @overload
+    def exchange(
+        self,
+        message: Any,
+        *,
+        name: str | None = None,
+        catch_response: bool = False,
+        context: dict[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Any: ...
     def exchange(
         self,
         message: Any,
