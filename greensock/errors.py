@@ -51,9 +51,11 @@ class FrameError(ValueError):
         messages: the whole messages of the same ``feed`` that came before it. A socket delivers them first.
     """
 
+    messages: Sequence[Any] = ()  # also of a subclass whose __init__ does not call this one
+
     def __init__(self, text: str, messages: Sequence[Any] = ()) -> None:
         super().__init__(text)
-        self.messages: Sequence[Any] = messages
+        self.messages = messages
 
 
 class FrameTooLarge(FrameError):
@@ -66,6 +68,8 @@ class IncompleteRead(EOFError):
     Attributes:
         partial: what had come of it.
     """
+
+    partial: bytes = b""  # likewise
 
     def __init__(self, text: str, partial: bytes = b"") -> None:
         super().__init__(text)

@@ -222,7 +222,7 @@ class Events(Closing):
                 return False
         return True
 
-    def _framing_failed(self, error: Exception) -> None:
+    def _framing_failed(self, error: BaseException) -> None:
         """What the peer sent is no message, or the user's decoder has a fault: tell it, and close in any case."""
         if isinstance(error, (FrameError, IncompleteRead)):
             reason = CloseReason.PROTOCOL

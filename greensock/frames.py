@@ -27,14 +27,16 @@ class Frames:
         messages: Sequence[Any]
         try:
             messages = self.decoder.feed(data)
-            if messages is None:
-                raise TypeError(f"feed() of {type(self.decoder).__name__} gave None, not a list of messages")
         except FrameError as error:
             messages, error.messages = error.messages, ()
             self.failure = error
         except Exception as error:
             messages = ()
             self.failure = error
+        if type(messages) is not list and not isinstance(messages, (list, tuple)):
+            gave = None if messages is None else type(messages).__name__
+            self.failure = TypeError(f"feed() of {type(self.decoder).__name__} gave {gave}, not a list of messages")
+            messages = ()
         return messages
 
     def clear(self) -> None:

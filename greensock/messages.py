@@ -92,6 +92,8 @@ class Messages(Reading):
         if isinstance(error, (FrameError, IncompleteRead)):
             self._because(CloseReason.PROTOCOL, error)
             self._as_own(error)
+        elif isinstance(error, StopIteration):  # which messages() would take for the end: see PEP 479
+            return RuntimeError("the decoder raised StopIteration")
         return error.with_traceback(None)
 
     def _check_messages(self) -> Input:

@@ -205,7 +205,11 @@ class Receiving(Handshaking):
     def _serve_messages(self) -> None:
         frames = self._frames
         if frames is None:
-            frames = self._frames = Frames(self._shared.options.framing.decoder())
+            try:
+                frames = self._frames = Frames(self._shared.options.framing.decoder())
+            except BaseException as error:
+                self._framing_failed(error)
+                return
         if self._flags & HELD:
             self._deliver_messages(frames)
         else:
@@ -250,7 +254,7 @@ class Receiving(Handshaking):
         if self._frames is not None and not self._flags & DEAD:
             try:
                 self._frames.decoder.close()
-            except Exception as error:
+            except BaseException as error:
                 self._framing_failed(error)
                 return True
         return False

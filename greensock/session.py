@@ -148,7 +148,8 @@ class Session(Messages):
 
     def _failed(self, event: str, error: BaseException) -> None:
         if isinstance(error, (FrameError, IncompleteRead)) and self._is_own_failure(error):
-            if not isinstance(error, IncompleteRead) or error.partial:
+            inside = not isinstance(error, IncompleteRead) or error.partial or self._frames is not None
+            if inside:  # and not where the next thing would have begun
                 self._framing_failed(error)
         else:
             super()._failed(event, error)

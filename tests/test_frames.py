@@ -45,14 +45,30 @@ def test_a_decoder_that_raises_has_no_messages(error: Exception) -> None:
     assert frames.failure is error
 
 
-def test_a_decoder_that_gives_nothing_is_named() -> None:
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [(None, "None"), (1, "int"), ("word", "str"), (iter(()), "tuple_iterator"), (FrameError("no", {}), "dict")],  # type: ignore[arg-type]
+)
+def test_a_decoder_that_gives_no_list_is_named(given: Any, kind: str) -> None:
     class Forgetful(Failing):
         def feed(self, _data: bytes) -> Any:
-            pass
+            if isinstance(given, FrameError):
+                raise given
+            return given
 
     frames = Frames(Forgetful(ValueError()))
     assert not frames.feed(b"anything")
-    assert str(frames.failure) == "feed() of Forgetful gave None, not a list of messages"
+    assert str(frames.failure) == f"feed() of Forgetful gave {kind}, not a list of messages"
+
+
+def test_an_error_with_an_init_of_its_own_has_no_messages() -> None:
+    class Unknown(FrameError):
+        def __init__(self, command: int) -> None:
+            self.command = command
+
+    frames = Frames(Failing(Unknown(7)))
+    assert not frames.feed(b"anything")
+    assert isinstance(frames.failure, Unknown)
 
 
 def test_what_is_cleared_is_forgotten() -> None:

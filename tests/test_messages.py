@@ -1,5 +1,8 @@
 """Blocking style: what a client with a framing reads, and what it makes of the end."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import gevent
 import pytest
 
@@ -38,6 +41,17 @@ def test_messages_end_inside_one(by_hand: MakeByHand) -> None:
         next(messages)
     assert failure.value.partial == b"\x03t"
     assert pair.socket.close_reason is CloseReason.PROTOCOL
+
+
+def test_a_decoder_that_raises_stop_iteration_does_not_end_them(by_hand: MakeByHand) -> None:
+    class Broken(Lines):
+        def decoder(self) -> Any:
+            return SimpleNamespace(feed=lambda data: [next(iter(()))])
+
+    pair = by_hand(framing=Broken())
+    pair.says(b"one")
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        next(pair.socket.messages())
 
 
 def test_what_is_no_message_comes_after_those_before(by_hand: MakeByHand) -> None:

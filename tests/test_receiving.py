@@ -400,6 +400,30 @@ def test_a_fault_in_the_decoder_is_logged_as_one_and_closes(
     assert "a fault in the decoder" in caplog.text
 
 
+@pytest.mark.parametrize("fault", [ZeroDivisionError, SystemExit])
+@pytest.mark.parametrize("where", ["decoder", "close"])
+def test_a_decoder_that_cannot_begin_or_end_closes_once(
+    where: str, fault: type[BaseException], serve: Serve, dial: Dial
+) -> None:
+    class Broken(Words):
+        def decoder(self) -> Words.Decoder:
+            class Decoder(Words.Decoder):
+                def close(self) -> None:
+                    raise fault
+
+            if where == "decoder":
+                raise fault
+            return Decoder()
+
+    recorder = Recorder(error=lambda socket, error: None)
+    peer = dial(serve(recorder.handlers, framing=Broken()))
+    peer.send(b"a")
+    peer.finish()
+    assert peer.read_to_end() == b""
+    assert isinstance(recorder.wait_for("close")[1], fault)
+    assert recorder.events == ["open", "error", "close"]
+
+
 def test_a_fault_in_the_decoder_closes_although_the_error_handler_bears_it(serve: Serve, dial: Dial) -> None:
     recorder = Recorder(error=lambda socket, error: None)
     peer = dial(serve(recorder.handlers, framing=Words()))

@@ -9,6 +9,7 @@ import signal
 import socket as sockets
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -548,6 +549,28 @@ def test_what_is_no_message_is_told_and_closes_after_the_replies(
     assert recorder.events == ["open", "handle", *["error"] * handled, "close"]
     assert server.stats().errors == 0
     assert not [record for record in lines() if record.levelno > logging.DEBUG]
+
+
+class Cut(IncompleteRead):
+    def __init__(self, _text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", [IncompleteRead, Cut])
+def test_a_decoder_need_not_say_what_of_a_message_has_come(
+    kind: type[IncompleteRead], serve: Serve, dial: Dial
+) -> None:
+    def close() -> None:
+        raise kind("inside a message")
+
+    framing = SimpleNamespace(decoder=lambda: SimpleNamespace(feed=lambda data: [], close=close), encode=bytes)
+    recorder = Recorder(handle=lambda socket: list(socket.messages()), error=lambda socket, error: None)
+    peer = dial(serve(recorder.handlers, framing=framing))
+    peer.send(b"half")
+    peer.finish()
+    assert peer.read_to_end() == b""
+    assert isinstance(recorder.wait_for("close")[1], kind)
+    assert recorder.events == ["open", "handle", "error", "close"]
 
 
 def test_one_that_catches_it_may_answer(serve: Serve, dial: Dial) -> None:
