@@ -9,17 +9,19 @@ whatever became of the caller.
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from errno import EPIPE
-from typing import Any, Final
+from time import monotonic
+from typing import Any, Final, cast
 from weakref import WeakSet
 
 import gevent
+from gevent import Timeout
 from greenlet import getcurrent
 
 from .errors import FrameError, SocketClosed
 from .hubs import switch
 from .options import deadline_of
 from .sock import Socket
-from .state import FRAMED, CloseReason
+from .state import FRAMED, TOLD_TO_STOP, CloseReason
 
 _PENDING: Final = object()
 _FAILED: Final = object()
@@ -98,23 +100,23 @@ class Exchange:
         """Send *message*, and block this greenlet until its reply has come.
 
         Args:
-            timeout: seconds to wait at most. A reply that comes later is thrown away.
+            timeout: seconds to wait at most, for room to write as well. A reply that comes later is thrown away.
 
         Raises:
-            TimeoutError: no reply in time. Other calls are not touched.
+            TimeoutError: no reply in time, or no room; then nothing was sent. Other calls are not touched.
             SocketClosed: the connection is over, or ends before the reply has come.
             ValueError: the framing cannot encode *message*, or it has no key.
             RuntimeError: in ``on_push``, which keeps replies from being read; or from another thread.
         """
-        deadline_of(timeout)
-        return self._reply_to(self._begin(message), timeout)
+        deadline = deadline_of(timeout)
+        return self._reply_to(self._begin(message, timeout), timeout, deadline)
 
     def call_many(self, messages: Iterable[Any], depth: int = 32, *, timeout: float | None = None) -> list[Any]:
         """:meth:`call` with each of *messages*, and up to *depth* of them on their way at a time.
 
         Args:
             depth: more of them are of no use once the peer always has one to work on.
-            timeout: seconds to wait for each reply at most.
+            timeout: seconds to wait for each reply at most, and for room to write each message.
 
         Returns:
             The replies, in the order of the messages.
@@ -130,10 +132,10 @@ class Exchange:
         begun: deque[Call] = deque()
         for message in messages:
             if len(begun) >= depth:
-                replies.append(self._reply_to(begun.popleft(), timeout))
-            begun.append(self._begin(message))
+                replies.append(self._reply_to(begun.popleft(), timeout, deadline_of(timeout)))
+            begun.append(self._begin(message, timeout))
         while begun:
-            replies.append(self._reply_to(begun.popleft(), timeout))
+            replies.append(self._reply_to(begun.popleft(), timeout, deadline_of(timeout)))
         return replies
 
     def send(self, message: Any) -> None:
@@ -159,42 +161,50 @@ class Exchange:
         if self._over:
             raise self._closed_error()
 
-    def _begin(self, message: Any) -> Call:
+    def _begin(self, message: Any, timeout: float | None) -> Call:
         """Write a request, and take its place."""
         self._check()
         if getcurrent() is self._reader:
             raise RuntimeError("on_push cannot wait for a reply: it runs in the greenlet that reads them")
         if self._key_of is None:
-            self._socket.write_message(message)
+            self._write(message, timeout)
             places = self._in_order
         else:
             key = self._key_of(message)
             if key is None:
                 raise ValueError("a request whose key is None: its reply would be taken for a push")
             hash(key)  # which raises a TypeError before anything is sent
-            self._socket.write_message(message)  # which may wait for room: only now this is the youngest
+            self._write(message, timeout)  # which may wait for room: only now this is the youngest
             places = self._by_key.setdefault(key, deque())
         call = Call()
         places.append(call)
         self._pending += 1
         return call
 
-    def _reply_to(self, call: Call, timeout: float | None) -> Any:
+    def _write(self, message: Any, timeout: float | None) -> None:
+        socket = self._socket
+        if timeout is None or socket.buffered <= socket._shared.options.max_buffered:
+            socket.write_message(message)
+            return
+        with Timeout(timeout, cast(Any, TimeoutError(f"there was no room for the message in {timeout} s"))):
+            socket.write_message(message)
+
+    def _reply_to(self, call: Call, timeout: float | None, deadline: float | None) -> Any:
         if call.reply is _PENDING:
-            self._wait(call, timeout)
+            self._wait(call, timeout, deadline)
         if call.reply is _FAILED:
             raise self._closed_error()
         return call.reply
 
-    def _wait(self, call: Call, timeout: float | None) -> None:
+    def _wait(self, call: Call, timeout: float | None, deadline: float | None) -> None:
         hub = self._engine.hub
         call.waiter = getcurrent()
         timer: Any = None
         try:
             if call.waiter is hub:
                 hub.switch()  # which says that it cannot
-            if timeout is not None:
-                timer = self._engine.loop.timer(timeout)
+            if deadline is not None:
+                timer = self._engine.loop.timer(max(0.0, deadline - monotonic()))
                 timer.start(self._expire, call, timeout)
             while call.reply is _PENDING:
                 switch(hub)
@@ -204,7 +214,7 @@ class Exchange:
                 timer.stop()
                 timer.close()
 
-    def _expire(self, call: Call, timeout: float) -> None:
+    def _expire(self, call: Call, timeout: float | None) -> None:
         if call.waiter is not None and call.reply is _PENDING:
             call.waiter.throw(TimeoutError(f"no reply came in {timeout} s"))
 
@@ -227,7 +237,7 @@ class Exchange:
             while (messages := socket._next_messages(None)) is not None:
                 for message in messages:
                     self._take(message)
-            socket._close(CloseReason.EOF, None)
+            socket._close(CloseReason.STOPPED if socket._flags & TOLD_TO_STOP else CloseReason.EOF, None)
         except SocketClosed:
             pass
         except (FrameError, EOFError) as error:

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import greensock
-from connections import AnySocket, attempt, narrow_listener, turns
+from connections import AnySocket, MakeByHand, attempt, narrow_listener, turns
 from greensock import CloseReason, Exchange, FrameError, SocketClosed
 from greensock.framing import LengthPrefixed, Lines
-from greensock.testing import Recorder, Serve, wait_until
+from greensock.testing import Dial, Recorder, Serve, wait_until
 
 PATIENCE = 10.0
 
@@ -290,6 +290,17 @@ def test_writers_that_wait_for_room_keep_their_order(serve: Serve) -> None:
         assert [caller.get(timeout=PATIENCE) for caller in callers] == [request[:10] for request in requests]
 
 
+@pytest.mark.parametrize("way", ["call", "call_many"])
+def test_a_call_that_finds_no_room_waits_no_longer_than_its_timeout(way: str, by_hand: MakeByHand) -> None:
+    pair = by_hand(framing=LengthPrefixed(), max_buffered=100_000)
+    exchange = Exchange(pair.socket)
+    with gevent.Timeout(PATIENCE), pytest.raises(TimeoutError, match="no reply"):
+        exchange.call(bytes(1_000_000), timeout=0.01)
+    with gevent.Timeout(PATIENCE), pytest.raises(TimeoutError, match="no room"):
+        exchange.call(b"x", timeout=0.01) if way == "call" else exchange.call_many([b"x"], timeout=0.01)
+    assert exchange.pending == 1, "what was not sent is not answered"
+
+
 # -- the end ---------------------------------------------------------------------------------------------
 
 
@@ -540,3 +551,15 @@ def test_a_session_may_call_its_client(serve: Serve) -> None:
     _, error = recorder.wait_for("close")
     assert answers == [[b"11", b"22", b"33"]]
     assert error is None and server.stats().errors == 0, "that the peer has gone is not the session's fault"
+
+
+def test_one_of_a_session_ends_when_its_server_drains(serve: Serve, dial: Dial) -> None:
+    recorder = Recorder(handle=lambda socket: Exchange(socket).call(b"anybody?"))
+    server = serve(recorder.handlers, framing=Lines())
+    peer = dial(server)
+    assert peer.read_exactly(9) == b"anybody?\n"
+    server.stop(close_active=True)
+    assert peer.read_to_end() == b""
+    peer.close()
+    socket, error = recorder.wait_for("close")
+    assert error is None and socket.close_reason is CloseReason.STOPPED
