@@ -160,7 +160,8 @@ class Pulling(Waiting):
     def _close(self, reason: CloseReason, error: BaseException | None) -> None:
         if self._input is not None and self._state is not CLOSING and self._state is not CLOSED:
             self._reader.stop()  # from now on it is for what is discarded
-            self._forget_input()
+            if reason is not CloseReason.TRUNCATED:  # which is the peer's doing: as after a reset, the rest can be read
+                self._forget_input()
             self._wake_later()
         super()._close(reason, error)
 
