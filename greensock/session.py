@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from greenlet import getcurrent
 
-from .errors import FrameError, IncompleteRead
+from .errors import FrameError, IncompleteRead, SocketClosed
 from .messages import Messages
 from .shared import Shared
 from .state import BUSY, CLOSED, ENDED, GONE, IDLE, OPEN, STOPPING, TOLD_TO_STOP, CloseReason
@@ -151,5 +151,9 @@ class Session(Messages):
             inside = not isinstance(error, IncompleteRead) or error.partial or self._frames is not None
             if inside:  # and not where the next thing would have begun
                 self._framing_failed(error)
+            return
+        failure = error.__cause__ if isinstance(error, SocketClosed) and self._is_own_failure(error) else None
+        if isinstance(failure, OSError) and self._wire.reason_of(failure) is CloseReason.PROTOCOL:
+            self._protocol_failed("TLS", failure)
         else:
             super()._failed(event, error)

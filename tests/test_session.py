@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket as sockets
+import ssl
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -571,6 +572,21 @@ def test_a_decoder_need_not_say_what_of_a_message_has_come(
     assert peer.read_to_end() == b""
     assert isinstance(recorder.wait_for("close")[1], kind)
     assert recorder.events == ["open", "handle", "error", "close"]
+
+
+@pytest.mark.parametrize("handled", [False, True])
+def test_what_is_no_tls_is_told(handled: bool, serve: Serve, lines: Log) -> None:
+    behaviour: dict[str, Any] = {"error": lambda socket, error: None} if handled else {}
+    recorder = Recorder(handle=shout, **behaviour)
+    server = serve(recorder.handlers, tls=credentials())
+    with SecurePeer(server.address) as peer:
+        peer.send_raw(b"\x17\x03\x03\x00\x20" + bytes(32))
+        socket, error = recorder.wait_for("close")
+    assert isinstance(error, ssl.SSLError) and socket.close_reason is CloseReason.PROTOCOL
+    assert recorder.events == ["handshake", "open", "handle", *["error"] * handled, "close"]
+    assert all(entry[2] is error for entry in recorder.log if entry[0] == "error")
+    assert [record.levelno for record in lines()] == [logging.DEBUG] * (not handled)
+    assert server.stats().errors == 0
 
 
 def test_one_that_catches_it_may_answer(serve: Serve, dial: Dial) -> None:
