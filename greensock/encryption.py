@@ -223,3 +223,5 @@ class Encryption(Session):
         if queue.size and not self._corks:
             self._flush()
         self._watch()
+        if self._flags & BY_HAND:  # a session is told before it goes on
+            self._emit("handshake", self._wire.authorized, self._wire.authorization_error)

@@ -457,6 +457,25 @@ def test_starttls_in_blocking_style(serve: Serve) -> None:
     there.wait_for("close")
 
 
+def test_starttls_in_a_session(serve: Serve) -> None:
+    def handle(socket: AnySocket) -> None:
+        assert socket.read_until(b"\n") == STARTTLS
+        socket.write(GO)
+        socket.upgrade_tls(own_tls())
+        recorder.log.append(("upgraded", socket))
+        socket.recv()
+
+    def handshake(socket: AnySocket, authorized: bool, error: Exception | None) -> None:
+        assert (socket.encrypted, authorized, error) == (True, False, None)
+
+    recorder = Recorder(handle=handle, handshake=handshake)
+    server = serve(recorder.handlers)
+    with SecurePeer(server.address, shake=False) as peer:
+        started(peer)
+    recorder.wait_for("close")
+    assert recorder.events == ["open", "handle", "handshake", "upgraded", "close"]
+
+
 def test_unread_bytes_in_clear_are_refused(serve: Serve) -> None:
     there = Recorder(open=lambda socket: socket.write(GO + b"EVIL\n"))
     server = serve(there.handlers)
