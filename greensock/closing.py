@@ -5,6 +5,7 @@ descriptor: to close it with unread input would make the kernel send RST, which 
 of our own away from a peer that has not read them yet (RFC 1122, 4.2.2.13; RFC 9293, 3.10.4).
 """
 
+from errno import ETIMEDOUT
 from time import monotonic
 from typing import Final
 
@@ -142,7 +143,7 @@ class Closing(Sending):
         if self._flags & HANDSHAKING:
             waited = now - self._progress
             if limits.handshake_timeout is not None and waited >= limits.handshake_timeout:
-                self._abort(CloseReason.TIMEOUT, TimeoutError(f"no TLS handshake in {waited:.1f} s"))
+                self._abort(CloseReason.TIMEOUT, TimeoutError(ETIMEDOUT, f"no TLS handshake in {waited:.1f} s"))
                 return False
             return True
         sending = self._counted > 0
