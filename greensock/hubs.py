@@ -56,5 +56,4 @@ def _after_fork_in_child() -> None:
             engine._stop_in_child()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -20,7 +20,6 @@ from .net import SockAddr, resolve
 #: Device and inode of a file: which one it is, whatever its name.
 Identity = tuple[int, int]
 
-_AF_UNIX: Final[int | None] = getattr(_socket, "AF_UNIX", None)
 _TCP_FAMILIES: Final = (_socket.AF_INET, _socket.AF_INET6)
 _SOMAXCONN_FILE: Final = "/proc/sys/net/core/somaxconn"
 
@@ -48,10 +47,8 @@ def open_listener(address: Address, *, backlog: int, reuse_port: bool, ipv6_only
         return adopt_listener(address.fd, backlog)
     if address.scheme != "unix":
         family, name = resolve(address.host, address.port)[0]
-    elif _AF_UNIX is not None:
-        family, name = _AF_UNIX, address.unix_name
     else:
-        raise ValueError(f"this system has no unix sockets: {address}")
+        family, name = int(_socket.AF_UNIX), address.unix_name
     try:
         sock = _socket.socket(family, _socket.SOCK_STREAM)
         try:
@@ -82,10 +79,8 @@ def effective_backlog(backlog: int) -> int:
 
 
 def _bind_tcp(sock: _socket.socket, name: SockAddr, *, reuse_port: bool, ipv6_only: bool) -> None:
-    if os.name == "posix":
-        # A restarted server gets its port back although old connections are in TIME_WAIT: socket(7). On Windows
-        # the same option would let two servers listen on one port.
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    # A restarted server gets its port back although old connections are in TIME_WAIT: socket(7).
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     if reuse_port:
         if not hasattr(_socket, "SO_REUSEPORT"):
             raise ValueError("reuse_port: this system has no SO_REUSEPORT")
@@ -152,8 +147,7 @@ def _is_socket(path: str) -> bool:
 
 def _listened_on(path: str) -> bool:
     """Whether a server is behind *path*. It sees a connection that closes at once, which is no news to a server."""
-    assert _AF_UNIX is not None
-    with closing(_socket.socket(_AF_UNIX, _socket.SOCK_STREAM)) as probe:
+    with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -211,7 +205,7 @@ def _adopt_descriptor(fd: int, backlog: int) -> _socket.socket:
 
 def _take_over(sock: _socket.socket, backlog: int, name: str) -> None:
     try:
-        if sock.family not in (*_TCP_FAMILIES, _AF_UNIX):
+        if sock.family not in (*_TCP_FAMILIES, _socket.AF_UNIX):
             raise ValueError(f"neither a TCP nor a unix socket: {name}")
         if sock.type != _socket.SOCK_STREAM:
             raise ValueError(f"not a stream socket: {name}")

@@ -64,8 +64,8 @@ def _place_of(error: BaseException) -> tuple[str, int]:
     file = raised.tb_frame.f_code.co_filename
     try:
         file = os.path.relpath(file) if os.path.isabs(file) else file
-    except (OSError, ValueError):
-        pass  # the working directory is gone, or on another drive
+    except OSError:
+        pass  # the working directory is gone
     return file, raised.tb_lineno
 
 

@@ -14,7 +14,7 @@ from .errors import IncompleteRead, SocketClosed
 
 _PEEK: Final = _socket.MSG_PEEK
 _ALL: Final = _socket.MSG_WAITALL
-_NOW: Final[int] = getattr(_socket, "MSG_DONTWAIT", 0)
+_NOW: Final = _socket.MSG_DONTWAIT
 #: They change nothing here: no write raises SIGPIPE in Python, and what is written is gathered anyway.
 _HARMLESS: Final[int] = getattr(_socket, "MSG_NOSIGNAL", 0) | getattr(_socket, "MSG_MORE", 0)
 

@@ -46,14 +46,7 @@ class Plain(_socket.socket):
 
     read = _socket.socket.recv
     write = _socket.socket.send
-
-    if hasattr(_socket.socket, "sendmsg"):
-        write_many = _socket.socket.sendmsg
-    else:
-
-        def write_many(self, buffers: list[bytes | memoryview]) -> int:  # type: ignore[misc]
-            """Where there is no sendmsg(2): the first buffer; the caller comes back for the others."""
-            return self.send(buffers[0])
+    write_many = _socket.socket.sendmsg
 
     def push(self) -> int:
         """Go on sending the :attr:`backlog`: how many of the caller's bytes the kernel has by that."""

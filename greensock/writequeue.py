@@ -13,7 +13,7 @@ JOIN_LIMIT = 65536
 SMALL = 4096
 
 #: The most buffers that one sendmsg(2) takes: IOV_MAX, of which POSIX promises 16.
-GATHER_LIMIT = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in getattr(os, "sysconf_names", {}) else 16
+GATHER_LIMIT = os.sysconf("SC_IOV_MAX") if "SC_IOV_MAX" in os.sysconf_names else 16
 
 
 class WriteQueue:

@@ -181,12 +181,6 @@ def test_error_of_the_interpreter_without_a_number() -> None:
         listeners.open_listener(address, backlog=1, reuse_port=False, ipv6_only=False)
 
 
-def test_a_system_without_unix_sockets(listen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "_AF_UNIX", None)
-    with pytest.raises(ValueError, match="no unix sockets: unix:/x"):
-        listen("unix:/x")
-
-
 # ------------------------------------------------------------------------------------------------- unix paths
 
 

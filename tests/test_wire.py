@@ -1,6 +1,5 @@
 """The raw socket and its four names: real pairs, real faults."""
 
-import importlib.util
 import random
 import shutil
 import signal
@@ -11,9 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from greensock import wire
 from greensock.wire import Plain
-from greensock.writequeue import WriteQueue
 from program import Launch
 
 Pair = tuple[Plain, socket.socket]
@@ -73,31 +70,6 @@ def test_many_buffers_are_taken_in_part_as_well(pair: Pair) -> None:
         part = there.recv(1 << 20)
         assert part == whole[received : received + len(part)]
         received += len(part)
-
-
-def test_without_sendmsg_the_first_buffer_is_sent(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a system that has none: the module is read once more, and does not find it."""
-    spec = importlib.util.spec_from_file_location("greensock.wire_without_sendmsg", wire.__file__)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    module.hasattr = lambda owner, name: name != "sendmsg"  # type: ignore[attr-defined]
-    spec.loader.exec_module(module)
-    here, there = pair
-    other = module.Plain(socket.AF_INET, socket.SOCK_STREAM, 0, here.detach())
-    try:
-        assert other.write_many([b"first", memoryview(b"second")]) == 5
-        assert there.recv(100) == b"first"
-        queue = WriteQueue(65536, 16384)
-        chunks = [bytes([n]) * 5000 for n in range(50)]
-        for chunk in chunks:
-            queue.push(chunk)
-        while queue.size:
-            queue.advance(other.write_many(queue.gather()))
-        other.finish()
-        assert b"".join(iter(lambda: there.recv(1 << 20), b"")) == b"".join(chunks)
-    finally:
-        other.close()
 
 
 @pytest.mark.parametrize("many", [False, True])

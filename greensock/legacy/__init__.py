@@ -9,10 +9,16 @@ or its servers derive from those here, which stand in for the originals: ``geven
 with ``serving`` for their loop, ``listening`` for connections that come when asked for, and ``threads``.
 """
 
-from . import socketserver
 from .gevent import StreamServer
 from .handlers import request_handler, stream_handle
-from .socketserver import ForkingMixIn, TCPServer, ThreadingMixIn, ThreadingTCPServer
+from .socketserver import (
+    ForkingMixIn,
+    TCPServer,
+    ThreadingMixIn,
+    ThreadingTCPServer,
+    ThreadingUnixStreamServer,
+    UnixStreamServer,
+)
 
 __all__ = [
     "ForkingMixIn",
@@ -20,11 +26,8 @@ __all__ = [
     "TCPServer",
     "ThreadingMixIn",
     "ThreadingTCPServer",
+    "ThreadingUnixStreamServer",
+    "UnixStreamServer",
     "request_handler",
     "stream_handle",
 ]
-
-if hasattr(socketserver, "UnixStreamServer"):
-    from .socketserver import ThreadingUnixStreamServer, UnixStreamServer
-
-    __all__ += ["ThreadingUnixStreamServer", "UnixStreamServer"]

@@ -58,7 +58,7 @@ class TCPServer(socketserver.TCPServer):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         for refused, why in _REFUSED.items():
-            if issubclass(cls, getattr(socketserver, refused, ())):
+            if issubclass(cls, getattr(socketserver, refused)):
                 raise TypeError(f"{cls.__qualname__} derives from {refused}: {why}")
 
     def __init__(self, server_address: Any, RequestHandlerClass: Any, bind_and_activate: bool = True) -> None:
@@ -129,12 +129,11 @@ class ThreadingTCPServer(ThreadingMixIn, TCPServer):
     """:class:`socketserver.ThreadingTCPServer`."""
 
 
-if hasattr(socketserver, "UnixStreamServer"):
+class UnixStreamServer(TCPServer):
+    """:class:`socketserver.UnixStreamServer`."""
 
-    class UnixStreamServer(TCPServer):
-        """:class:`socketserver.UnixStreamServer`."""
+    address_family = socketserver.UnixStreamServer.address_family
 
-        address_family = socketserver.UnixStreamServer.address_family
 
-    class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
-        """:class:`socketserver.ThreadingUnixStreamServer`."""
+class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer):
+    """:class:`socketserver.ThreadingUnixStreamServer`."""

@@ -79,6 +79,6 @@ def file_of(path: str) -> str:
     """*path* as a person at the terminal would write it: from the working directory on, if it is below that."""
     try:
         relative = os.path.relpath(path)
-    except (OSError, ValueError):  # the working directory is gone, or on another drive
+    except (OSError, ValueError):  # the working directory is gone, or the path is empty
         return path
     return path if relative.startswith(os.pardir) else relative
