@@ -25,10 +25,8 @@ class Buffers:
 
     def clear(self) -> None:
         """Take out what a failed call has left, so that no other connection gets it."""
-        if self.incoming.pending:
-            self.incoming.read()
-        if self.outgoing.pending:
-            self.outgoing.read()
+        self.incoming.read()
+        self.outgoing.read()
 
 
 class Sealing(Plain):

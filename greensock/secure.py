@@ -165,13 +165,13 @@ class Secure(Sealing):
             incoming.write(cipher)
             plain: bytes = self.tls.read(asked)
             if not plain or incoming.pending or len(plain) == asked:
-                plain = b"".join(self._decrypt(plain)) if plain else self._at_end()
+                plain = b"".join(self._decrypt(plain)) if plain else self._ends()
         except ssl.SSLWantReadError:
             plain = b""
         except ssl.SSLZeroReturnError:  # as the end of the input is told when this side has ended as well
-            plain = self._at_end()
+            plain = self._ends()
         except ssl.SSLError as error:
-            plain = self._failed(error)
+            plain = self._ends(error)
         except BaseException:
             buffers.clear()
             raise
@@ -198,27 +198,21 @@ class Secure(Sealing):
             while incoming.pending or tls.pending():
                 part = tls.read(RECORD_SIZE)
                 if not part:
-                    self._at_end()
+                    self._ends()
                     break
                 parts.append(part)
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            self._at_end()
+            self._ends()
         except ssl.SSLError as error:
-            self._failed(error)
+            self._ends(error)
         return parts
 
-    def _at_end(self) -> bytes:
-        self._ending = b""
-        if self._buffers.incoming.pending:  # what follows a close_notify is to be ignored: RFC 8446, section 6.1
-            self._buffers.incoming.read()
-        return b""
-
-    def _failed(self, error: ssl.SSLError) -> bytes:
-        self._ending = error
-        if self._buffers.incoming.pending:
-            self._buffers.incoming.read()
+    def _ends(self, ending: bytes | ssl.SSLError = b"") -> bytes:
+        """No more data, by a close_notify or a failure. What follows is to be ignored: RFC 8446, section 6.1."""
+        self._ending = ending
+        self._buffers.incoming.read()
         return b""
 
     def _rest(self) -> bytes:
