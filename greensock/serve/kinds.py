@@ -69,14 +69,17 @@ def _seconds(given: object) -> float:
     raise ValueError
 
 
-_SWITCHES: Final = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False}
+_SWITCHES: Final = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
 
 
 def _switch(given: object) -> bool:
     if isinstance(given, bool):
         return given
-    if isinstance(given, str) and given.lower() in {*_SWITCHES, "0"}:
-        return _SWITCHES.get(given.lower(), False)
+    if isinstance(given, str) and given.lower() in _SWITCHES:
+        return _SWITCHES[given.lower()]
     raise ValueError
 
 

@@ -99,15 +99,12 @@ _HELP: Final = {
     "framing": "Messages: lines, length-prefixed, netstring, fixed, varint (lines:max_size=1024), or MODULE:NAME.",
 }
 
-#: Options of ``listen`` that are not one text: TLS has settings of its own.
-_COMPOSED: Final = frozenset({"tls", "proxy_protocol"})
-
 
 def _listening() -> Iterator[Setting]:
     """The options of ``listen`` as settings."""
     hints = get_type_hints(options.Options)
     for field in dataclasses.fields(options.Options):
-        if field.name not in _COMPOSED:
+        if field.name != "tls":  # which has settings of its own
             kind = TEXT if field.name == "framing" else _kind_of(hints[field.name])
             if field.default is None:
                 kind = optional(kind)

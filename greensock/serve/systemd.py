@@ -7,13 +7,11 @@ import _socket
 import os
 from collections.abc import MutableMapping
 from contextlib import closing
-from time import clock_gettime_ns
+from time import CLOCK_MONOTONIC, clock_gettime_ns
 from typing import Final
 
 #: The first descriptor that is passed: SD_LISTEN_FDS_START.
 FIRST: Final = 3
-
-CLOCK_MONOTONIC: Final = 1
 
 
 def take_sockets(environ: MutableMapping[str, str]) -> list[int]:
