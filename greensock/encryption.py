@@ -6,7 +6,6 @@ from operator import length_hint
 from typing import Any, Literal, cast, overload
 
 from gevent import Timeout
-from gevent.event import AsyncResult
 
 from . import endpoints, log
 from .session import Session
@@ -185,20 +184,14 @@ class Encryption(Session):
 
     def _wait_until_ready(self, *, writing: bool = False) -> None:
         """Block this greenlet until the kernel can go on; woken by the end of the connection too."""
-        result: AsyncResult[None] = AsyncResult()
-        waiter = (-1, result)  # which no queue ever comes down to
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
         try:
-            if writing:
-                self._watch_writing(lambda: result.set(None))
-            else:
-                self._reader.start(result.set, None)
-            result.get()
+            with self._waiter_at(-1) as result:  # which no queue ever comes down to
+                if writing:
+                    self._watch_writing(lambda: result.set(None))
+                else:
+                    self._reader.start(result.set, None)
+                result.get()
         finally:
-            if self._waiters is not None and waiter in self._waiters:
-                self._waiters.remove(waiter)
             if self._state is not CLOSED:
                 self._stop_watchers()
 
@@ -207,7 +200,7 @@ class Encryption(Session):
         if isinstance(error, OSError):
             # A copy is kept: the traceback of this one has frames that hold the socket.
             self._abort(self._wire.reason_of(error), copy(error))
-            setattr(error, "socket", self)  # noqa: B010 - as SocketClosed has: no fault of the handler that lets it out
+            self._as_own(error)
         else:  # killed, or out of a Timeout of the caller's
             self._abort(CloseReason.LOCAL, None)
         self._log(log.handshake_failed, self._peer(), self._error or error)

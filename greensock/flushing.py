@@ -3,6 +3,8 @@
 No user code is called here, so that all of it may run in the hub.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any, cast
 
@@ -202,16 +204,22 @@ class Flushing(Teardown):
         """Block this greenlet until at most *limit* bytes are queued. There are more, unless the connection died."""
         if not self._queue.size:  # it was dropped with the connection
             raise self._closed_error()
+        with self._waiter_at(limit) as result:
+            with Timeout(timeout, cast(Any, False)):
+                result.get()
+                return
+            raise self._as_own(TimeoutError(f"{self._queue.size} bytes are still queued after {timeout} s"))
+
+    @contextmanager
+    def _waiter_at(self, limit: int) -> Iterator["AsyncResult[None]"]:
+        """What is set when at most *limit* bytes are queued, and fails with the connection."""
         result: AsyncResult[None] = AsyncResult()
         waiter = (limit, result)
         if self._waiters is None:
             self._waiters = []
         self._waiters.append(waiter)
         try:
-            with Timeout(timeout, cast(Any, False)):
-                result.get()
-                return
-            raise self._as_own(TimeoutError(f"{self._queue.size} bytes are still queued after {timeout} s"))
+            yield result
         finally:
             if self._waiters is not None and waiter in self._waiters:
                 self._waiters.remove(waiter)
