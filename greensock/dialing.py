@@ -14,7 +14,6 @@ from typing import Any, Final
 import gevent
 from gevent.event import Event
 
-from . import address as addresses
 from . import net
 from .address import Address
 from .wire import Plain
@@ -147,7 +146,7 @@ class _Race:
             return delay
         left = self.deadline - monotonic()
         if left <= 0:
-            running = [f"no answer from {_display(name)}" for _, name in self.running.values()]
+            running = [f"no answer from {net.display(name)}" for _, name in self.running.values()]
             raise _timed_out(self.address, self.timeout, [*self.complaints(), *running])
         return left if delay is None else min(left, delay)
 
@@ -203,7 +202,7 @@ class _Race:
         return None
 
     def complaints(self) -> list[str]:
-        return [f"{_display(name)}: {error.strerror}" for name, error in self.failed]
+        return [f"{net.display(name)}: {error.strerror}" for name, error in self.failed]
 
     def defeat(self) -> OSError:
         errors = [error for _, error in self.failed]
@@ -227,7 +226,3 @@ def _is_its_own_peer(wire: Plain) -> bool:
         return bool(wire.getsockname() == wire.getpeername())
     except OSError:
         return False  # the peer has reset the connection since it was made, which a read will tell
-
-
-def _display(name: Any) -> str:
-    return str(addresses.parse(name)).removeprefix("tcp://") if isinstance(name, tuple) else str(name)

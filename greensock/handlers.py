@@ -78,9 +78,10 @@ class Handlers(Generic[T]):
         """The server began to drain: the socket's chance to say goodbye before it closes."""
 
     def error(self, socket: "Socket[T]", error: Exception) -> object:
-        """A handler raised. The connection stays open unless this handler closes it.
+        """A handler raised, or TLS or framing failed.
 
-        What is no ``Exception`` comes as well: ``SystemExit``, ``gevent.Timeout``.
+        After a handler's exception the connection stays open unless this handler closes it. What is no ``Exception``
+        comes as well: ``SystemExit``, ``gevent.Timeout``.
         """
 
     def close(self, socket: "Socket[T]", error: Exception | None) -> object:

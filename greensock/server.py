@@ -22,9 +22,11 @@ def listen(address: object, handlers: object, *, data: Any = None, **options: An
     """Serve *address* with *handlers*. The server is bound, listening and accepting when this returns.
 
     Args:
-        address: ``(host, port)``, ``"host:port"``, ``"[::1]:port"``, ``"tcp://host:port"``, ``"unix:/path"``,
-            ``"fd://3"``, or a bound listening socket, which the server takes over. Port 0 picks a free one.
-        handlers: an object or class with event methods (see :class:`Handlers`), or a mapping of event functions.
+        address: ``(host, port)``, ``"host:port"``, ``"[::1]:port"``, ``"tcp://host:port"``, ``"tls://host:port"``,
+            ``"unix:/path"``, ``"fd://3"``, or a bound listening socket, which the server takes over. Port 0 picks a
+            free one.
+        handlers: an object or class with event methods (see :class:`Handlers`), a mapping of event functions, or a
+            function that serves a connection from beginning to end, a session.
         data: becomes ``server.data``.
         options: what each means says :class:`greensock.options.Options`.
 
@@ -75,8 +77,7 @@ class Server(Draining, Acceptor):
     def close(self) -> None:
         """Stop accepting and close the listening socket, at once. Connections live on."""
         super().close()
-        if "_shared" in self.__dict__:  # not when construction has failed
-            self._on_change()
+        self._on_change()
 
     def stop(self, timeout: float | None = None, *, close_active: bool = False) -> None:
         """Accept what is already in the backlog, then stop accepting.

@@ -21,8 +21,8 @@ class Socket(Encryption, Generic[T]):
     ``T`` is what :attr:`data` holds. All methods are for the thread of the socket's hub; other threads use
     :func:`greensock.call_from_thread`. A context manager: leaving it closes. Hashable, and weakly referenceable.
 
-    Resource handling: holds one descriptor, released when ``state`` becomes ``CLOSED``; a greenlet only while a
-    handler of it is blocked. It is kept alive until then, by its server or by the event loop.
+    Resource handling: holds one descriptor, released when ``state`` becomes ``CLOSED``; a greenlet as a session, else
+    only while a handler of it is blocked. It is kept alive until then, by its server or by the event loop.
 
     Attributes:
         data: anything you want to keep with the connection. None at first: if nothing sets it, ``T`` is ``X | None``.

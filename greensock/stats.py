@@ -8,7 +8,7 @@ from typing import Any
 class Stats:
     """A snapshot of a server's counters. Totals are since the server was made.
 
-    A message is one delivery of ``data`` and one ``write``. Bytes are the application's.
+    A message is a frame, or without framing one delivery of ``data`` and one ``write``. Bytes are the application's.
 
     Attributes:
         connections: sockets open now, counted from ``open``.

@@ -53,8 +53,7 @@ class Teardown(Link):
 
     def _take_apart(self, abort: bool) -> None:
         """What :meth:`_close_now` does; each step may be done twice."""
-        if self._local_address is None:
-            self._remember_local_address()
+        self._remember_local_address()
         self._state = CLOSED
         self._writable = False
         self._reader.close()  # which stops it
