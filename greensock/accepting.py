@@ -22,9 +22,6 @@ from .shared import Shared
 from .sock import Socket
 from .wire import Plain
 
-#: Errors of the listener itself: it will never accept again.
-FATAL: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
-
 #: Errors of accept(2) that mean a lack of something in this process or system: wait until there is more of it.
 SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -190,7 +187,7 @@ class Acceptor(StreamServer):
         return self._spawn(session)  # as gevent's StreamServer was told to
 
     def _accept_failed(self, error: OSError) -> bool:
-        if error.errno in FATAL:
+        if error.errno in self.fatal_errors:  # of the listener itself: it will never accept again
             gevent.spawn(logger.error, "%s cannot accept any more: %s", self.url, error)
             self.close()
             return False

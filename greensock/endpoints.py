@@ -4,7 +4,6 @@ Nothing here imports ``ssl`` before TLS is used: an application may patch first.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -85,7 +84,7 @@ def client_side(tls: object, hostname: str | None) -> Endpoint:
         if name is None and tls.check_hostname:
             raise ValueError("server_hostname is missing: the SSLContext has check_hostname, and there is no name")
         return Endpoint(tls, False, contexts.authorization(tls, False), name, private)
-    options = _defaults() if tls is True else TLS.of(tls) if isinstance(tls, Mapping) else tls
+    options = TLS() if tls is True else TLS.of(tls) if isinstance(tls, Mapping) else tls
     if not isinstance(options, TLS):
         raise ValueError(f"tls must be a TLS, a mapping, an SSLContext or True for a client, not {kind_of(tls)}")
     name = options.server_name or _optional_name(hostname)
@@ -96,11 +95,6 @@ def client_side(tls: object, hostname: str | None) -> Endpoint:
         )
     context = contexts.for_client(options)
     return Endpoint(context, False, contexts.authorization(context, False), name)
-
-
-@functools.cache
-def _defaults() -> TLS:
-    return TLS()
 
 
 def _optional_name(hostname: str | None) -> str | None:

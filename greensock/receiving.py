@@ -237,7 +237,7 @@ class Receiving(Handshaking):
             handler = self._table.data
             if handler is not None:
                 handler(self, message)
-            if self._flags & UNDECIDED and not self._may_deliver():
+            if self._flags & UNDECIDED and (self._flags & UNREADABLE or self._state not in (OPEN, ENDED)):
                 return
         if length_hint(frames.messages):
             return  # the engine comes back for the rest
@@ -245,9 +245,6 @@ class Receiving(Handshaking):
         failure, frames.failure = frames.failure, None
         if failure is not None:
             self._framing_failed(failure)
-
-    def _may_deliver(self) -> bool:
-        return not self._flags & UNREADABLE and (self._state is OPEN or self._state is ENDED)
 
     def _is_cut_off(self) -> bool:
         """The peer has ended: whether that was inside a message, which then is told."""

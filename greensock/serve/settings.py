@@ -45,10 +45,6 @@ def _at_least_0(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {value!r}")
 
 
-def _seconds_above_0(name: str, value: float) -> None:
-    options.seconds(name, value)
-
-
 _LEVELS: Final = choice("debug", "info", "warning", "error")
 _DRAIN_TIMEOUT: Final = "Seconds that connections have to end after TERM or INT."
 _DRAIN_DELAY: Final = "Seconds after TERM in which /ready says 503 and accepting goes on."
@@ -60,7 +56,7 @@ _RUNNER: Final = (
     Setting("hot", SWITCH, False, "Reload the handlers when a file of the program changes.", _RUNNING),
     Setting("patch", SWITCH, False, "Monkey-patch the standard library before the program is imported.", _RUNNING),
     Setting("stats", optional(ADDRESS), None, "Serve /stats, /metrics and /ready by HTTP on this address.", _RUNNING),
-    Setting("drain_timeout", SECONDS, 8.0, _DRAIN_TIMEOUT, _RUNNING, _seconds_above_0),
+    Setting("drain_timeout", SECONDS, 8.0, _DRAIN_TIMEOUT, _RUNNING, options.seconds),
     Setting("drain_delay", SECONDS, 0.0, _DRAIN_DELAY, _RUNNING, _at_least_0),
     Setting("access_log", SWITCH, False, "Log one line for each connection that has ended.", _RUNNING),
     Setting("log_level", _LEVELS, "info", "Log what is at least so serious.", _RUNNING),
