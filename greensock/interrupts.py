@@ -59,7 +59,7 @@ def handler_before(number: int) -> Any:
 class _Interrupts:
     """INT, taken from the loop.
 
-    Resource handling: two descriptors and two watchers, until :meth:`give_back`.
+    Resource handling: two descriptors and a watcher, until :meth:`give_back`.
 
     Raises:
         OSError: the system does not tell what it does at INT, Python has INT already, or no descriptor is left.
@@ -86,8 +86,6 @@ class _Interrupts:
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         if self._wakeup_before != -1:  # somebody else waits for signals, and will wake up
             signal.set_wakeup_fd(self._wakeup_before)
-        self._turning = self._hub.loop.signal(signal.SIGINT, ref=False)
-        self._turning.start(self._heard)
 
     def _heard(self) -> None:
         self._since = None
@@ -97,6 +95,7 @@ class _Interrupts:
         since = self._since
         if since is None:
             self._since = now
+            self._hub.loop.run_callback(self._heard)
         self._action.function(number)
         if since is not None and now - since >= BLOCKED and getcurrent() is not self._hub:
             raise KeyboardInterrupt
@@ -111,9 +110,8 @@ class _Interrupts:
         self._take_back()
         if self._wakeup_before == -1:
             signal.set_wakeup_fd(-1)
-        for watcher in self._wakeup, self._turning:
-            watcher.stop()
-            watcher.close()
+        self._wakeup.stop()
+        self._wakeup.close()
         os.close(self._reader)
         os.close(self._writer)
 
