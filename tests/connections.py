@@ -27,6 +27,8 @@ from greensock.wire import Plain
 
 AnySocket = greensock.Socket[Any]
 
+Pair = tuple[AnySocket, Peer, Recorder]
+
 _PATTERN = random.Random(7).randbytes(1_000_003)
 
 
@@ -125,6 +127,15 @@ def few_turns() -> Iterator[None]:
 # -- of servers ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def pair(serve: Serve, dial: Dial) -> Pair:
+    """An open socket, its peer, and what happens to it."""
+    recorder = Recorder()
+    peer = dial(serve(recorder.handlers))
+    (socket,) = recorder.wait_for("open")
+    return socket, peer, recorder
+
+
 def open_narrow(serve: Serve, dial: Dial, recorder: Recorder, **options: object) -> tuple[AnySocket, Peer]:
     """A connection of which the kernel holds little."""
     peer = dial(serve(recorder.handlers, narrow_listener(), **options), receive_buffer=4096)
@@ -132,7 +143,7 @@ def open_narrow(serve: Serve, dial: Dial, recorder: Recorder, **options: object)
     return socket, peer
 
 
-def open_full(serve: Serve, dial: Dial, path: Path, **options: object) -> tuple[AnySocket, Peer, Recorder]:
+def open_full(serve: Serve, dial: Dial, path: Path, **options: object) -> Pair:
     """A socket with 1,000,000 bytes for a peer that does not read, and with a full kernel: over its mark by default.
 
     Over a unix socket in the directory *path*, whose capacity does not change as long as nobody reads.

@@ -7,7 +7,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from connections import AnySocket, attempt, narrow_listener, stream, turns, wait_until_steady
+from connections import AnySocket, Pair, attempt, narrow_listener, stream, turns, wait_until_steady
 from greensock import TLS, SocketClosed, SocketState
 from greensock.engine import Engine
 from greensock.testing import Dial, Peer, Recorder, Serve
@@ -15,17 +15,6 @@ from interrupts import everywhere, interrupted
 from tls_peer import SecurePeer, credentials
 
 MIB = 1024 * 1024
-
-Pair = tuple[AnySocket, Peer, Recorder]
-
-
-@pytest.fixture
-def pair(serve: Serve, dial: Dial) -> Pair:
-    """An open socket, its peer, and what happens to it."""
-    recorder = Recorder()
-    peer = dial(serve(recorder.handlers))
-    (socket,) = recorder.wait_for("open")
-    return socket, peer, recorder
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from connections import (
     AnySocket,
+    Pair,
     Sends,
     attempt,
     few_turns,
@@ -22,10 +23,8 @@ from connections import (
     wait_until_steady,
 )
 from greensock import CloseReason, SocketClosed, SocketState
-from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
+from greensock.testing import Dial, Recorder, Serve, wait_until
 from greensock.wire import Plain
-
-Pair = tuple[AnySocket, Peer, Recorder]
 
 
 @pytest.fixture

@@ -8,11 +8,9 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from connections import AnySocket, attempt, fill_kernel, open_full, stream, turns
+from connections import AnySocket, Pair, attempt, fill_kernel, open_full, stream, turns
 from greensock import SlowConsumer, SocketClosed
-from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
-
-Pair = tuple[AnySocket, Peer, Recorder]
+from greensock.testing import Dial, Recorder, Serve, wait_until
 
 #: Ways to wait until (nearly) everything is sent.
 WAITS: dict[str, Callable[[AnySocket], object]] = {

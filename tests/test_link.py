@@ -9,20 +9,8 @@ import pytest
 from gevent.event import Event
 
 import greensock
-from connections import AnySocket, attempt, few_turns, fill_kernel, narrow_listener, turns
-from greensock.testing import Dial, Peer, Recorder, Serve
-
-Pair = tuple[AnySocket, Peer, Recorder]
-
-
-@pytest.fixture
-def pair(serve: Serve, dial: Dial) -> Pair:
-    """An open socket, its peer, and what happens to it."""
-    recorder = Recorder()
-    peer = dial(serve(recorder.handlers))
-    (socket,) = recorder.wait_for("open")
-    return socket, peer, recorder
-
+from connections import AnySocket, Pair, attempt, few_turns, fill_kernel, narrow_listener, turns
+from greensock.testing import Dial, Recorder, Serve
 
 # -- watchers ------------------------------------------------------------------------------------------------
 

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from connections import AnySocket, open_full, stream, turns
+from connections import AnySocket, Pair, open_full, stream, turns
 from greensock import SocketClosed, SocketState
-from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
-
-Pair = tuple[AnySocket, Peer, Recorder]
+from greensock.testing import Dial, Recorder, Serve, wait_until
 
 #: Ways to write one thing.
 WAYS: dict[str, Callable[[AnySocket, Any], object]] = {
@@ -21,15 +19,6 @@ WAYS: dict[str, Callable[[AnySocket, Any], object]] = {
     "sendall": lambda socket, data: socket.sendall(data),
     "end": lambda socket, data: socket.end(data),
 }
-
-
-@pytest.fixture
-def pair(serve: Serve, dial: Dial) -> Pair:
-    """An open socket, its peer, and what happens to it."""
-    recorder = Recorder()
-    peer = dial(serve(recorder.handlers))
-    (socket,) = recorder.wait_for("open")
-    return socket, peer, recorder
 
 
 @pytest.fixture

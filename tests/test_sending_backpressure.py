@@ -8,12 +8,10 @@ from gevent.event import Event
 
 from connections import AnySocket, attempt, fill_kernel, open_narrow, stream, turns, wait_until_steady
 from greensock import CloseReason, SlowConsumer, SocketClosed, WriteQueueFull
-from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
+from greensock.testing import Dial, Recorder, Serve, wait_until
 
 KIB = 1024
 MIB = 1024 * 1024
-
-Pair = tuple[AnySocket, Peer, Recorder]
 
 
 # -- the socket's own queue stops its reading --------------------------------------------------------------

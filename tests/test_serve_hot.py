@@ -15,9 +15,12 @@ import gevent
 import pytest
 
 import greensock
+from apps import clean
 from greensock.serve.app import App
 from greensock.serve.hot import Reloader, Watcher
 from greensock.testing import Dial, Serve, wait_until
+
+__all__ = ["clean"]
 
 ANSWERS = """
 def data(socket, data):
@@ -25,16 +28,6 @@ def data(socket, data):
 
 handlers = {{"data": data}}
 """
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 def write(text: str, name: str = "service.py") -> None:

@@ -5,6 +5,7 @@ connections. What a server counts is in ``test_stats``, the exchange of its hand
 """
 
 import _socket
+import dataclasses
 import errno
 import os
 import re
@@ -24,6 +25,7 @@ import pytest
 
 import greensock
 from greensock.listeners import effective_backlog
+from greensock.options import Options
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from listening import ipv6, linux
 from program import Launch
@@ -485,24 +487,7 @@ def test_the_type_error_lists_the_events(handlers: object) -> None:
 
 def test_the_options_are_attributes_and_have_their_defaults(serve: Serve) -> None:
     server = serve(Echo())
-    defaults = {
-        "backlog": effective_backlog(4096),
-        "reuse_port": False,
-        "ipv6_only": False,
-        "max_connections": None,
-        "idle_timeout": None,
-        "handshake_timeout": 10.0,
-        "write_timeout": 30.0,
-        "close_timeout": 10.0,
-        "high_water_mark": 65536,
-        "low_water_mark": 16384,
-        "max_buffered": 1024 * 1024,
-        "slow_consumer": "close",
-        "allow_half_open": False,
-        "no_delay": True,
-        "keepalive": 60.0,
-        "data": None,
-    }
+    defaults = {**dataclasses.asdict(Options()), "backlog": effective_backlog(4096), "data": None}
     assert {name: getattr(server, name) for name in defaults} == defaults
 
 

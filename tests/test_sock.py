@@ -15,33 +15,10 @@ import pytest
 from gevent.event import Event
 
 import greensock
-from connections import AnySocket, stream, turns, wait_for_kernel
+from connections import AnySocket, Pair, stream, turns, wait_for_kernel
 from greensock import SocketState
-from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
-
-Pair = tuple[AnySocket, Peer, Recorder]
-
-
-def _has_ipv6() -> bool:
-    try:
-        with sockets.socket(sockets.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 here")
-
-
-@pytest.fixture
-def pair(serve: Serve, dial: Dial) -> Pair:
-    """An open socket, its peer, and what happens to it."""
-    recorder = Recorder()
-    peer = dial(serve(recorder.handlers))
-    (socket,) = recorder.wait_for("open")
-    return socket, peer, recorder
-
+from greensock.testing import Dial, Recorder, Serve, wait_until
+from listening import ipv6
 
 # -- what it tells -------------------------------------------------------------------------------------------
 

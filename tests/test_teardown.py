@@ -8,22 +8,20 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from connections import AnySocket, attempt, fill_kernel, narrow_listener, reset_after, stream, turns, wait_for_kernel
+from connections import (
+    AnySocket,
+    Pair,
+    attempt,
+    fill_kernel,
+    narrow_listener,
+    reset_after,
+    stream,
+    turns,
+    wait_for_kernel,
+)
 from greensock import CloseReason, SocketClosed
 from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from greensock.wire import SMALL_READ
-
-Pair = tuple[AnySocket, Peer, Recorder]
-
-
-@pytest.fixture
-def pair(serve: Serve, dial: Dial) -> Pair:
-    """An open socket, its peer, and what happens to it."""
-    recorder = Recorder()
-    peer = dial(serve(recorder.handlers))
-    (socket,) = recorder.wait_for("open")
-    return socket, peer, recorder
-
 
 # -- resets ----------------------------------------------------------------------------------------------------
 
