@@ -195,7 +195,7 @@ def test_a_close_that_a_signal_interrupts_is_none_or_has_an_end(queued: int, tls
     """The peer does not read, and does not end: nothing but this side's clock would end it."""
     options = {"tls": TLS(**credentials())} if tls else {}
     recorder = Recorder()
-    server = serve(recorder.handlers, narrow_listener(), close_timeout=0.05, **options)
+    server = serve(recorder.handlers, narrow_listener(), close_timeout=0.02, **options)
 
     def strike(number: int) -> str:
         recorder.log.clear()

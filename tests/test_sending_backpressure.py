@@ -29,7 +29,7 @@ def test_while_the_queue_is_over_its_mark_nothing_is_delivered_or_read(serve: Se
     assert socket.bytes_read == 1, "nor was it taken from the kernel"
     while recorder.received == b"1":
         assert socket.buffered > 65_536
-        peer.read_exactly(1000)
+        peer.read_exactly(5000)
         turns(20)
     assert socket.buffered <= 65_537
     assert recorder.received == b"12"
@@ -139,7 +139,7 @@ def test_a_write_of_the_own_handler_over_max_buffered_waits_for_the_low_mark(
     assert seen[0] > 100_000, "over its high mark, a write does not wait"
     assert seen[1] > 250_000, "nor one that finds less than the limit, however large it is"
     while len(seen) == 2:
-        peer.read_exactly(1000)
+        peer.read_exactly(5000)
         turns()
     assert 10 <= seen[2] <= 20_010, "one that finds more waits until the low mark"
 
