@@ -19,9 +19,10 @@ ASKS: Final = ("RESUME", "JUMP_BACKWARD", "CALL", "CALL_KW", "CALL_FUNCTION_EX")
 
 
 @cache
-def _places(code: CodeType) -> frozenset[int]:
-    ops = list(dis.get_instructions(code))
-    return frozenset(after.offset for op, after in pairwise(ops) if op.opname in ASKS)
+def places(code: CodeType) -> dict[int, int]:
+    """Where in *code* Python would call a signal's handler: the offsets of instructions, numbered in their order."""
+    asking = (after.offset for op, after in pairwise(dis.get_instructions(code)) if op.opname in ASKS)
+    return {offset: index for index, offset in enumerate(asking)}
 
 
 def interrupted(call: Callable[[], object], number: int, name: str = "") -> str:
@@ -33,7 +34,7 @@ def interrupted(call: Callable[[], object], number: int, name: str = "") -> str:
 
     def look(frame: FrameType, offset: int) -> None:
         nonlocal number, place
-        if name in ("", frame.f_code.co_name) and offset in _places(frame.f_code):
+        if name in ("", frame.f_code.co_name) and offset in places(frame.f_code):
             number -= 1
             if number == 0:
                 place = f"{frame.f_code.co_filename.removeprefix(PACKAGE)}:{frame.f_lineno} in {frame.f_code.co_name}"

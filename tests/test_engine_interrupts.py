@@ -9,11 +9,11 @@ import pytest
 from program import Launch
 
 PROGRAM = """
-    import dis, os, sys
+    import collections, itertools, os, sys
     import gevent, gevent.event, gevent.socket, greensock, greensock.framing
+    sys.path.append("tests")
+    from interrupts import PACKAGE, places
 
-    PACKAGE = os.path.dirname(greensock.__file__) + os.sep
-    ASKS = ("RESUME", "JUMP_BACKWARD", "CALL", "CALL_FUNCTION_EX")  # after these the interpreter looks for signals
     # gevent stops the watcher of a callback that raises before its first line, and a descriptor is lost that the kernel
     # has given and no socket has yet.
     BEYOND_HELP = [("_do_read", 0), ("_accept_one", 1), ("_accepted", 0)]
@@ -45,24 +45,18 @@ PROGRAM = """
             self.left = number
             self.armed = False
             self.place = ""
-            self.places = {}
-
-        def places_of(self, code):
-            if code not in self.places:
-                ops = list(dis.get_instructions(code))
-                self.places[code] = [after.offset for op, after in zip(ops, ops[1:]) if op.opname in ASKS]
-            return self.places[code]
 
         def trace(self, frame, event, argument):
-            if not frame.f_code.co_filename.startswith(PACKAGE):
+            if not self.left or not frame.f_code.co_filename.startswith(PACKAGE):
                 return None
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
             return self.look
 
         def look(self, frame, event, argument):
-            places = self.places_of(frame.f_code)
-            if self.armed and event == "opcode" and frame.f_lasti in places:
-                self.left -= (frame.f_code.co_name, places.index(frame.f_lasti)) not in BEYOND_HELP
+            if not self.left:
+                return None  # it has struck
+            if self.armed and event == "opcode" and frame.f_lasti in (known := places(frame.f_code)):
+                self.left -= (frame.f_code.co_name, known[frame.f_lasti]) not in BEYOND_HELP
                 if not self.left:
                     self.armed = False
                     file = frame.f_code.co_filename.removeprefix(PACKAGE)
@@ -146,16 +140,18 @@ PROGRAM = """
         return open(reading)
 
 
-    number, place = 0, True
-    while place:
-        children = [in_a_child(number + 1 + more) for more in range(4)]  # each waits most of the time
-        for child in children:
-            with child:
-                place, _, wrong = child.read().partition("|")
-            os.wait()
-            number += bool(place)
-            if wrong:
-                print(place, wrong)
+    number = 0
+    following = itertools.count(1)
+    children = collections.deque(in_a_child(next(following)) for _ in range(6))  # each waits most of the time
+    while children:
+        with children.popleft() as child:
+            place, _, wrong = child.read().partition("|")
+        os.wait()
+        if place:
+            number += 1
+            children.append(in_a_child(next(following)))
+        if wrong:
+            print(place, wrong)
     print("places", number)
 """
 
