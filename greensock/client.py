@@ -15,7 +15,7 @@ from .draining import Draining
 from .engine import Engine
 from .errors import SocketClosed
 from .handlers import HandlerTable
-from .options import Options, seconds
+from .options import Options, deadline_of, seconds
 from .shared import Shared
 from .sock import Socket
 from .state import CloseReason
@@ -62,7 +62,7 @@ def connect(
     """
     where = _target(address)
     limit = seconds("timeout", timeout, optional=True)
-    deadline = None if limit is None else monotonic() + limit
+    deadline = deadline_of(limit)
     client = Client(handlers, Options.of({"tls": tls, **options}, connecting=True), where, server_hostname)
     socket = client.socket(where)
     socket.data = data

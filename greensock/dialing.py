@@ -16,6 +16,8 @@ from gevent.event import Event
 
 from . import net
 from .address import Address
+from .hubs import WRITE
+from .options import deadline_of
 from .wire import Plain
 
 #: The next address has its chance after so many seconds: the "Connection Attempt Delay" of RFC 8305, section 5.
@@ -28,7 +30,6 @@ UNIX_RETRY: Final = 0.01
 _UNREACHABLE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 _IN_PROGRESS: Final = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EINTR})
-_WRITE: Final = 2  # of libev
 
 Candidate = tuple[int, Any]
 
@@ -48,7 +49,7 @@ def dial(address: Address, timeout: float | None) -> Plain:
         OSError: the name does not resolve, or no address answers: of the class and with the ``errno`` of the
             failure that tells most. The message names the address, and each one that it stands for.
     """
-    deadline = None if timeout is None else monotonic() + timeout
+    deadline = deadline_of(timeout)
     if address.scheme == "fd":
         return adopt_connection(address.fd)
     if address.scheme == "unix":
@@ -165,7 +166,7 @@ class _Race:
                 gevent.sleep(UNIX_RETRY)
                 code = wire.connect_ex(name)
             if code in _IN_PROGRESS:
-                watcher = self.loop.io(wire.fileno(), _WRITE)
+                watcher = self.loop.io(wire.fileno(), WRITE)
                 watcher.start(self.news.set)
                 self.running[wire] = watcher, name
                 return None

@@ -19,6 +19,10 @@ get_ident: Final[Callable[[], int]] = get_original("_thread", "get_ident")
 #: To a hub, without the question whether the current greenlet is one itself.
 switch: Final = greenlet.switch
 
+#: What a descriptor is watched for, by libev's numbers.
+READ: Final = 1
+WRITE: Final = 2
+
 #: On a hub that a fork has copied into this process, until an engine is made on it.
 _CARRIED_OVER: Final = "_greensock_carried_over_a_fork"
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 import gevent
 from greenlet import getcurrent
 
+from .hubs import READ
+
 #: More bytes than any system's ``struct sigaction`` has: 152 on Linux, 16 on macOS.
 SIZE: Final = 512
 
@@ -81,7 +83,7 @@ class _Interrupts:
         # The system may interrupt any thread. The pipe wakes the main one, which then calls Python's handler.
         os.set_blocking(self._writer, False)
         self._hub = gevent.get_hub()
-        self._wakeup = self._hub.loop.io(self._reader, 1, ref=False)
+        self._wakeup = self._hub.loop.io(self._reader, READ, ref=False)
         self._wakeup.start(os.read, self._reader, 512)
         self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         if self._wakeup_before != -1:  # somebody else waits for signals, and will wake up

@@ -6,10 +6,10 @@ What ends it, what writes, what reads and what calls handlers are layers above, 
 import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from .engine import Engine
-from .hubs import get_ident
+from .hubs import READ, WRITE, get_ident
 from .shared import Shared
 from .state import (
     CLOCKED,
@@ -28,9 +28,6 @@ from .state import (
 )
 from .wire import Plain
 from .writequeue import WriteQueue
-
-READ: Final = 1  # of libev
-WRITE: Final = 2
 
 
 class Link:

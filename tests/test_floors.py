@@ -25,7 +25,7 @@ FLOORS = {
         *("buffers", "decoders", "framing", "frames", "inbox", "sink", "pem"),
     ],
     2: [  # the wire
-        *("wire", "net", "listeners", "sockopts", "dialing", "hubs", "clocks", "served", "runners", "engine"),
+        *("wire", "net", "listeners", "sockopts", "hubs", "dialing", "clocks", "served", "runners", "engine"),
         *("certificates", "keys", "contexts", "tls", "endpoints", "sealing", "secure", "patching", "drivers"),
     ],
     3: [  # one connection
