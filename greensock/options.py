@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import Any, Final, Literal, Self, overload
 
@@ -244,9 +244,13 @@ def _unknown(name: str, connecting: bool) -> TypeError:
     known = [option for option in _CHECKS if not (connecting and option in _LISTENING)]
     if name in _CHECKS:
         return TypeError(f"option {name!r} is for listening. The options of connect() are {', '.join(known)}")
+    return TypeError(f"unknown option {name!r}{suggestion(name, known)} The options are {', '.join(known)}")
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """What follows on an unknown *name* in a message: the nearest of those that are *known*, if one is near."""
     near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return TypeError(f"unknown option {name!r}{hint} The options are {', '.join(known)}")
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _bad(name: str, expected: str, value: object) -> ValueError:

@@ -6,6 +6,7 @@ A socket gathers what is written to it by itself. This is for what is built befo
 from typing import Protocol
 
 from .buffers import Writable, as_bytes
+from .options import flag
 
 
 class Writer(Protocol):
@@ -30,10 +31,8 @@ class BufferSink:
     def __init__(self, high_water_mark: int = 1024, stream: bool = True) -> None:
         if not isinstance(high_water_mark, int) or isinstance(high_water_mark, bool) or high_water_mark < 0:
             raise ValueError(f"high_water_mark must be a whole number of at least 0, not {high_water_mark!r}")
-        if not isinstance(stream, bool):
-            raise ValueError(f"stream must be True or False, not {stream!r}")
         self.high_water_mark = high_water_mark
-        self.stream = stream
+        self.stream = flag("stream", stream)
         self._gathered = bytearray()
         self._ended = False
 

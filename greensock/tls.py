@@ -4,14 +4,13 @@ Nothing here imports ``ssl`` before TLS is used: an application may patch first.
 """
 
 import dataclasses
-import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Never
 
 from .certificates import Contents, Identity, authorities, identities
-from .options import flag
+from .options import flag, suggestion
 from .pem import Certificate, Secret
 
 if TYPE_CHECKING:
@@ -263,6 +262,4 @@ def _passphrase(given: object, identities: tuple[Identity, ...]) -> Secret | Non
 
 
 def _unknown(name: object) -> TypeError:
-    near = difflib.get_close_matches(str(name), _NAMES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return TypeError(f"unknown option {name!r} of TLS{hint} The options are {', '.join(_NAMES)}")
+    return TypeError(f"unknown option {name!r} of TLS{suggestion(name, _NAMES)} The options are {', '.join(_NAMES)}")

@@ -5,7 +5,6 @@ Every setting has one name: ``idle_timeout`` in the file, ``GREENSOCK_IDLE_TIMEO
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import re
@@ -188,9 +187,7 @@ def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str, obje
 
 
 def _unknown(origin: str, key: str, known: list[str]) -> ConfigError:
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return ConfigError(f"{origin}: unknown key {key!r}{hint} The keys are {', '.join(known)}")
+    return ConfigError(f"{origin}: unknown key {key!r}{options.suggestion(key, known)} The keys are {', '.join(known)}")
 
 
 def _toml(value: object) -> str:
