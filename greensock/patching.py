@@ -77,10 +77,10 @@ def patched() -> list[str]:
     return [name for name in PATCHABLE if monkey.is_module_patched(name)]
 
 
-def leftovers(depth: int = _DEPTH) -> list[Leftover]:
+def leftovers() -> list[Leftover]:
     """What patching came too late for, by module and name, outside of the standard library.
 
-    Sees what modules and their classes hold, *depth* steps below their names, not what only a running function does.
+    Sees what modules and their classes hold, some steps below their names, not what only a running function does.
     """
     originals = _originals()
     if not originals:
@@ -90,7 +90,7 @@ def leftovers(depth: int = _DEPTH) -> list[Leftover]:
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] not in exempt:
             search.module(name, module)
-    search.below(depth)
+    search.below()
     return sorted(search.found, key=lambda leftover: (leftover.module, leftover.name))
 
 
@@ -172,12 +172,12 @@ class _Search:
                 break
         self._held += [(value, (module, f"{name}.{key}")) for key, value in _attributes(cls)]
 
-    def below(self, depth: int) -> None:
+    def below(self) -> None:
         """Look for unpatched things among what hangs on the names; once for each name."""
         seen: set[int] = set()
         done: set[tuple[str, str]] = set()
         level = self._held
-        for steps_left in reversed(range(depth)):
+        for steps_left in reversed(range(_DEPTH)):
             deeper: list[tuple[Any, tuple[str, str]]] = []
             for thing, place in level:
                 kind = type(thing)
