@@ -35,11 +35,11 @@ class StdlibSocket(StdlibStream):
 
     __slots__ = ("__weakref__", "_closed", "_io_refs", "_on_close")
 
-    def __init__(self, socket: Encryption, on_close: Callable[[], object] | None = None) -> None:
+    def __init__(self, socket: Encryption) -> None:
         super().__init__(socket)
         self._io_refs = 0  # files of makefile() that are open
         self._closed = False  # close() was called
-        self._on_close = on_close
+        self._on_close: Callable[[], object] | None = None  # for who waits for the end
 
     # -- files ---------------------------------------------------------------------------------------
 
@@ -245,8 +245,8 @@ class StdlibTLS(StdlibSocket):
 
     __slots__ = ("suppress_ragged_eofs",)
 
-    def __init__(self, socket: Encryption, on_close: Callable[[], object] | None = None) -> None:
-        super().__init__(socket, on_close)
+    def __init__(self, socket: Encryption) -> None:
+        super().__init__(socket)
         #: whether a peer that has gone without a word of TLS is taken for one that has ended
         self.suppress_ragged_eofs = True
 
