@@ -86,13 +86,18 @@ class Closing(Sending):
         self._because(reason, error)
         self._close_now(abort=True)
 
-    def _discard(self) -> None:
-        """Closing and readable: the end of the peer's input is what counts, not the input."""
+    def _discard(self, *, patient: bool = True) -> None:
+        """Closing and readable: the end of the peer's input is what counts, not the input.
+
+        Args:
+            patient: False to take it for the end when there is no input now: to close would reset nothing.
+        """
         try:
             if self._wire.recv(READ_SIZE):  # also in TLS: nobody wants to know what it says
                 return
         except BlockingIOError:
-            return
+            if patient:
+                return
         except OSError:
             self._close_now()
             return

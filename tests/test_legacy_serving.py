@@ -10,6 +10,7 @@ import socketserver
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, Final
 
 import gevent
@@ -168,6 +169,38 @@ def test_one_request_can_be_handled_by_hand(every_world: World, kind: str) -> No
             assert first.read_to_end() == b"HELLO\n"
             world.spawn(server.handle_request).join()
             assert second.read_to_end() == b"HELLO\n"
+
+
+class Answer(socketserver.StreamRequestHandler):
+    """A few bytes, and nothing is read."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"answer")
+
+
+def test_peers_that_stay_do_not_hold_up_the_next_request(every_world: World) -> None:
+    world = every_world
+    server = world.keep(world.module.TCPServer(LOOPBACK, Answer))
+
+    def handle_four() -> None:
+        for _ in range(4):
+            server.handle_request()
+
+    with ExitStack() as stay:
+        peers = [stay.enter_context(Peer(server.server_address)) for _ in range(4)]
+        world.spawn(handle_four).join()
+        assert [peer.read_to_end() for peer in peers] == [b"answer"] * 4
+
+
+@pytest.mark.parametrize("name", ["legacy", "legacy in a thread"])
+def test_a_peer_whose_bytes_were_not_read_is_waited_for_and_not_reset(name: str, no_leaks: None) -> None:
+    world = World(name)
+    with legacy.TCPServer(LOOPBACK, Answer) as server:
+        with Peer(server.server_address) as peer:
+            peer.send(b"never read")
+            handling = world.spawn(server.handle_request)
+            assert peer.read_to_end() == b"answer"
+        handling.join()
 
 
 @pytest.mark.parametrize("by", ["timeout", "socket.settimeout"])
@@ -402,6 +435,7 @@ def test_a_handler_may_shut_its_server_down(kind: str, name: str, no_leaks: None
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
+            self.rfile.readline()
             self.server.shutdown()
             self.wfile.write(b"down")
 
@@ -415,6 +449,7 @@ def test_a_handler_may_shut_its_server_down(kind: str, name: str, no_leaks: None
 def test_a_handler_may_close_its_server(ours: World) -> None:
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
+            self.rfile.readline()
             self.server.shutdown()
             self.server.server_close()
             self.wfile.write(b"closed")

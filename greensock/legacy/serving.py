@@ -18,6 +18,7 @@ from greenlet import getcurrent
 from ..engine import Engine
 from ..hubs import get_ident
 from ..sock import Socket
+from ..state import CLOSING
 from ..stdlib_socket import StdlibSocket
 from .listening import Arrivals
 from .threads import Gate, loop_of_this_thread
@@ -187,6 +188,9 @@ class Serving:
         if not getattr(self._server, "daemon_threads", False):
             self._handling.wait()
         self._let_go()
+        for socket in arrivals.sockets:
+            if socket._state is CLOSING:  # a peer may keep its side open for as long as it likes
+                socket._discard(patient=False)
         arrivals.stop(LAST_CALL, close_active=True)
         self._arrivals = None
 
