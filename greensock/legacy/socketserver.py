@@ -13,7 +13,10 @@ from .. import log, net
 from .listening import Listener
 from .serving import Serving
 
-#: What cannot be mixed in, and why.
+#: The original, for programs that take it from here.
+ForkingMixIn: Final = socketserver.ForkingMixIn
+
+#: What a server cannot derive from, and why. Told when one is made: libraries define forking ones that nobody uses.
 _REFUSED: Final = {
     "ForkingMixIn": (
         "a process that is forked off here would carry this one's event loop and connections with it. Use "
@@ -24,13 +27,6 @@ _REFUSED: Final = {
 
 
 _IN_A_THREAD: Final[object] = socketserver.ThreadingMixIn.process_request
-
-
-class ForkingMixIn:
-    """Refused: see the message of the TypeError."""
-
-    def __init_subclass__(cls) -> None:
-        raise TypeError(f"{cls.__qualname__} derives from ForkingMixIn: {_REFUSED['ForkingMixIn']}")
 
 
 class _NotMade:
@@ -55,13 +51,10 @@ class TCPServer(socketserver.TCPServer):
 
     _greensock: Any = _NotMade()
 
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        for refused, why in _REFUSED.items():
-            if issubclass(cls, getattr(socketserver, refused)):
-                raise TypeError(f"{cls.__qualname__} derives from {refused}: {why}")
-
     def __init__(self, server_address: Any, RequestHandlerClass: Any, bind_and_activate: bool = True) -> None:
+        for refused, why in _REFUSED.items():
+            if isinstance(self, getattr(socketserver, refused)):
+                raise TypeError(f"{type(self).__qualname__} derives from {refused}: {why}")
         socketserver.BaseServer.__init__(self, server_address, RequestHandlerClass)
         many: Any = self if isinstance(self, socketserver.ThreadingMixIn) else None
         if many is not None and getattr(many.process_request, "__func__", None) is _IN_A_THREAD:
