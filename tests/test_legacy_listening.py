@@ -26,7 +26,7 @@ __all__ = ["ours"]
 
 
 def listening(arrived: Any = lambda: None, address: Any = LOOPBACK, family: int = sockets.AF_INET) -> Listener:
-    made = Listener(arrived, family, sockets.SOCK_STREAM)
+    made = Listener(arrived, lambda: None, family, sockets.SOCK_STREAM)
     made.bind(address)
     made.listen()
     return made

@@ -607,6 +607,18 @@ def test_who_returns_from_a_loop_that_another_thread_has_closed_listens_no_more(
     closing.join()
 
 
+@pytest.mark.parametrize("kind", ["TCPServer", "ThreadingTCPServer"])
+def test_a_program_that_closes_the_listening_socket_alone_listens_no_more(every_world: World, kind: str) -> None:
+    world = every_world
+    server = world.keep(getattr(world.module, kind)(LOOPBACK, Echo))
+    running = world.serve(server)
+    assert ask(server) == b"HELLO\n"
+    world.spawn(server.shutdown).join()
+    running.join()
+    server.socket.close()
+    assert_nobody_listens(server.server_address)
+
+
 def assert_nobody_listens(address: Any) -> None:
     def is_refused() -> bool:
         try:

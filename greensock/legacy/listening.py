@@ -23,11 +23,15 @@ class Listener(_NativeSocket):
     Args:
         arrived: gives a connection that was accepted already and is for the calling greenlet, with its peer's address;
             or None.
+        on_close: called when the program has closed it, whose servers often do that and no more.
     """
 
-    def __init__(self, arrived: Callable[[], tuple[Any, Any] | None], family: int, kind: int) -> None:
+    def __init__(
+        self, arrived: Callable[[], tuple[Any, Any] | None], on_close: Callable[[], object], family: int, kind: int
+    ) -> None:
         super().__init__(family, kind)
         self._arrived = arrived
+        self._on_close = on_close
 
     def accept(self) -> tuple[Any, Any]:
         """A connection, and the address of its peer. In a program that accepts by itself it is one of gevent's."""
@@ -43,6 +47,11 @@ class Listener(_NativeSocket):
             else:
                 arrived = gevent.socket.socket(self.family, self.type, self.proto, descriptor), address
         return arrived
+
+    def close(self) -> None:
+        """Close it: nothing is accepted any more."""
+        super().close()
+        self._on_close()
 
 
 class Arrivals(Server):

@@ -157,6 +157,11 @@ class Serving:
             self._handling.wait()
             self._let_go()
 
+    def listener_closed(self) -> None:
+        """Somebody has closed a listening socket: if it is ours, no more is accepted from our duplicate."""
+        if self._arrivals is not None and self._arrivals.listener.fileno() < 0:
+            self._let_go()
+
     def _let_go(self) -> None:
         """Stop accepting, and end the connections that no handler has any more, in the thread that carries them."""
         arrivals = self._arrivals

@@ -60,7 +60,9 @@ class TCPServer(socketserver.TCPServer):
         if many is not None and getattr(many.process_request, "__func__", None) is _IN_A_THREAD:
             many.process_request = many.process_request_thread  # in the greenlet that calls it
         self._greensock = Serving(self, many=many is not None)
-        self.socket = Listener(self._greensock.take, self.address_family, self.socket_type)
+        self.socket = Listener(
+            self._greensock.take, self._greensock.listener_closed, self.address_family, self.socket_type
+        )
         if bind_and_activate:
             try:
                 self.server_bind()
