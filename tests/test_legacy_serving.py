@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import gevent
@@ -190,6 +191,29 @@ def test_peers_that_stay_do_not_hold_up_the_next_request(every_world: World) -> 
         peers = [stay.enter_context(Peer(server.server_address)) for _ in range(4)]
         world.spawn(handle_four).join()
         assert [peer.read_to_end() for peer in peers] == [b"answer"] * 4
+
+
+@pytest.mark.parametrize("kind", ["UnixStreamServer", "ThreadingUnixStreamServer"])
+def test_what_was_sent_is_with_the_kernel_when_a_request_is_over(world: World, kind: str, tmp_path: Path) -> None:
+    """The thread may block from then on, or the program end."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.request.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, 4096)
+            self.wfile.write(b"x" * 60_000)
+
+    def handle_one() -> None:
+        server.handle_request()
+        server.server_close()
+
+    server = world.keep(world.make(kind, Handler, str(tmp_path / "socket")))
+    with Peer(server.server_address) as peer:
+        handling = world.spawn(handle_one)
+        assert peer.read_exactly(1) == b"x"
+        turns(5)
+        assert not handling.is_over
+        peer.read_exactly(59_999)
+        handling.join()
 
 
 @pytest.mark.parametrize("name", ["legacy", "legacy in a thread"])

@@ -16,6 +16,7 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from ..engine import Engine
+from ..errors import SocketClosed
 from ..hubs import get_ident
 from ..sock import Socket
 from ..state import CLOSING
@@ -232,17 +233,20 @@ class Serving:
         if not self._handlers:
             self._handling.shut()
         self._handlers.add(me)
+        arrived, _ = self._arrived.get(me) or self._arrived[None]
         try:
-            self._handle()
+            self._handle(arrived)
+            if arrived._socket._state is CLOSING:  # this thread may never turn its loop again
+                with suppress(SocketClosed):
+                    arrived._socket.flush()
         finally:
             self._handlers.discard(me)
             if not self._handlers:
                 self._handling.open()
 
-    def _handle(self) -> None:
+    def _handle(self, arrived: StdlibSocket) -> None:
         """What ``BaseServer`` does with a listening socket that is readable."""
         server = self._server
-        arrived, _ = self._arrived.get(getcurrent()) or self._arrived[None]
         try:
             request, client_address = server.get_request()
         except OSError:
