@@ -142,7 +142,7 @@ class Closing(Sending):
         limits = self._shared.options
         if self._state is CLOSING:
             if limits.close_timeout is not None and now - self._progress >= limits.close_timeout:
-                self._abort(CloseReason.LOCAL, None)
+                self._abort(CloseReason.TIMEOUT, None)  # for those who wait: ``close`` is told the first cause
                 return False
             return True
         if self._flags & HANDSHAKING:

@@ -93,6 +93,7 @@ LATE: Final = 1 << 13  # in the engine's list of sockets to send at the end of t
 TOLD_TO_STOP: Final = 1 << 14  # ``socket.stopping``
 UNREFERENCED: Final = 1 << 15  # unref()
 OVER: Final = 1 << 16  # ``close`` has run, or runs
+OWN_END: Final = 1 << 29  # this side has ended it, and no failure has since
 RELEASED: Final = 1 << 28  # nothing will ever be called for it again
 FRAMED: Final = 1 << 21  # messages are delivered, not what a read happens to give
 HELD: Final = 1 << 22  # messages of the last read wait to be delivered

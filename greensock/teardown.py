@@ -18,6 +18,7 @@ from .state import (
     GONE,
     IDLE,
     OVER,
+    OWN_END,
     PENDING,
     SHAKEN,
     STOPPING,
@@ -36,10 +37,14 @@ class Teardown(Link):
     __slots__ = ()
 
     def _because(self, reason: CloseReason, error: BaseException | None) -> None:
-        """Fix why the connection ends, unless an earlier cause has."""
+        """Fix why the connection ends, unless an earlier cause has. A later one may still tell whose doing it was."""
         if self.close_reason is None:
             self.close_reason = reason
             self._error = error
+        if reason is CloseReason.LOCAL:
+            self._flags |= OWN_END
+        elif reason is not CloseReason.EOF:  # which takes nothing from who has ended
+            self._flags &= ~OWN_END
 
     def _close_now(self, *, abort: bool = False) -> None:
         """Stop the watchers, close the descriptor, and have ``close`` delivered. The one way to the end."""
@@ -117,7 +122,7 @@ class Teardown(Link):
             what = {ENDED: "has ended", CLOSING: "is closing"}.get(self._state, "is closed")
             why = "" if self.close_reason in (None, CloseReason.LOCAL) else f" ({self.close_reason})"
             error = SocketClosed(EPIPE, f"the socket {what}{why}")
-        if failure is not None or self.close_reason is not CloseReason.LOCAL:
+        if failure is not None or not self._flags & OWN_END:
             error.socket = self
         return error
 

@@ -402,6 +402,38 @@ def test_writing_after_an_own_end_is_the_handlers_error(own: str, serve: Serve, 
     assert "SocketClosed" in record.getMessage()
 
 
+@pytest.mark.parametrize("own", ["end", "close"])
+def test_also_in_end_whose_cause_was_the_peer(own: str, serve: Serve, dial: Dial) -> None:
+    def answer(socket: AnySocket) -> None:
+        getattr(socket, own)()
+        socket.write(b"too late")
+
+    recorder = Recorder(end=answer, error=lambda socket, error: None)
+    dial(serve(recorder.handlers)).finish()
+    socket, _ = recorder.wait_for("close")
+    assert recorder.events == ["open", "end", "error", "close"]
+    assert socket.close_reason is CloseReason.EOF
+
+
+@pytest.mark.parametrize("own, options", [("end", {"write_timeout": 0.05}), ("close", {"close_timeout": 0.05})])
+def test_a_peer_that_does_not_take_the_last_bytes_is_no_error_of_the_handler(
+    own: str, options: dict[str, float], serve: Serve, dial: Dial, lines: Lines
+) -> None:
+    def answer(socket: AnySocket, data: bytes) -> None:
+        socket.write(bytes(500_000))
+        getattr(socket, own)()
+        socket.flush()
+
+    recorder = Recorder(data=answer)
+    server = serve(recorder.handlers, narrow_listener(), **options)
+    dial(server, receive_buffer=4096).send(b"?")
+    socket, error = recorder.wait_for("close")
+    assert (socket.close_reason, error) == (CloseReason.LOCAL, None)
+    assert socket.unsent
+    assert server.stats().errors == 0
+    assert not lines()
+
+
 def test_a_failure_of_another_socket_is_the_handlers_error(serve: Serve, dial: Dial) -> None:
     recorder = Recorder(
         data=lambda socket, data: recorder.sockets[0].write(data), error=lambda socket, error: socket.write(b"!")

@@ -617,6 +617,29 @@ def test_writing_after_its_own_end_is_its_own_fault(serve: Serve, dial: Dial) ->
     recorder.wait_for("close")
 
 
+@pytest.mark.parametrize("event", ["reset", "timeout", "stop"])
+def test_what_ends_it_after_its_own_end_is_not(event: str, serve: Serve, dial: Dial) -> None:
+    def handle(socket: AnySocket) -> None:
+        socket.end(b"all")
+        socket.recv()
+
+    recorder = Recorder(handle=handle, error=lambda socket, error: None)
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    assert peer.read_to_end() == b"all"
+    if event == "reset":
+        peer.reset()
+    elif event == "timeout":
+        recorder.sockets[0].idle_timeout = 0.02
+        recorder.wait_for("timeout")
+        peer.close()
+    else:
+        server.stop(0)
+    socket, error = recorder.wait_for("close")
+    assert (socket.close_reason, error) == (CloseReason.LOCAL, None)
+    assert "error" not in recorder.events
+
+
 def test_a_failure_of_another_socket_is_its_own_fault(serve: Serve, dial: Dial) -> None:
     upstream = serve({"open": lambda socket: None})
 
