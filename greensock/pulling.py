@@ -52,6 +52,7 @@ class Pulling(Waiting):
             try:
                 data = wire.read(size)
                 got = len(data)
+                self.bytes_read += got  # before what may find that sending fails, which closes and hands on the count
                 if got == size == SMALL_READ < most and wire.tls is None:
                     self._read_size = READ_SIZE
                     data = self._rest_of(data, min(most, READ_SIZE))
@@ -72,7 +73,6 @@ class Pulling(Waiting):
                 break
             if got < SMALL_READ:
                 self._read_size = SMALL_READ
-            self.bytes_read += got
             if not self._flags & FRAMED:
                 self._counters.messages_read += 1
             return data
@@ -87,7 +87,9 @@ class Pulling(Waiting):
     def _rest_of(self, data: bytes, most: int) -> bytes:
         """A small read was full: *data* and what else has come."""
         try:
-            return data + self._wire.read(most - len(data))
+            rest = self._wire.read(most - len(data))
+            self.bytes_read += len(rest)
+            return data + rest
         except BlockingIOError:
             pass
         except OSError as error:

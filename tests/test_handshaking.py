@@ -97,6 +97,7 @@ def test_data_and_a_reset_that_come_with_the_end_of_the_handshake(kind: str, siz
         peer.reset()
     socket, error = recorder.wait_for("close")
     assert b"".join(got) == stream(size)
+    assert server.stats().bytes_read == socket.bytes_read == size
     assert isinstance(error, ConnectionError)
     assert socket.close_reason is CloseReason.RESET
     assert (recorder.events[:2], recorder.events[-1]) == (["handshake", "open"], "close")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import gevent
 import pytest
+from gevent.event import Event
 
-from connections import AnySocket, ByHand, MakeByHand, few_turns, stream, turns
-from greensock.testing import Dial, Peer, Serve, wait_until
+from connections import AnySocket, ByHand, MakeByHand, few_turns, reset_after, stream, turns, wait_for_kernel
+from greensock.testing import Dial, Peer, Recorder, Serve, wait_until
 from greensock.wire import SMALL_READ
 from tls_peer import SecurePeer, credentials, stuff, unstuff
 
@@ -51,6 +52,28 @@ def test_each_read_that_gave_something_is_a_message(serve: Serve, dial: Dial) ->
     assert peer.read_to_end() == b""
     stats = server.stats()
     assert (stats.messages_read, stats.bytes_read) == (3, 8)
+
+
+def test_what_comes_with_a_reset_is_counted(serve: Serve, dial: Dial) -> None:
+    def handle(socket: AnySocket) -> None:
+        socket.recv()  # little, after which the next read is a small one
+        go_on.wait()
+        received.append(socket.recv())
+
+    go_on = Event()
+    received: list[bytes] = []
+    recorder = Recorder(handle=handle)
+    server = serve(recorder.handlers)
+    peer = dial(server)
+    peer.send(b"x")
+    (socket,) = recorder.wait_for("handle")
+    wait_until(lambda: socket.bytes_read == 1)
+    reset_after(peer, stream(SMALL_READ))
+    wait_for_kernel(socket, reset=True)
+    go_on.set()
+    recorder.wait_for("close")
+    assert received == [stream(SMALL_READ)]
+    assert server.stats().bytes_read == socket.bytes_read == 1 + SMALL_READ
 
 
 def test_a_peer_that_floods_gets_no_more_turns_than_others(serve: Serve, dial: Dial) -> None:
