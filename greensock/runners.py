@@ -25,6 +25,9 @@ KEEP_PARKED: Final = 64
 #: What is said to the clocks, which look at an eighth of it: so each half second those end that were not used in it.
 UNUSED: Final = 4.0
 
+#: With any of these a connection takes no runner for its own: its last event was this one, or a session serves it.
+UNADOPTING: Final = OVER | BUSY
+
 #: What a runner is told when it is to end.
 DISMISSED: Final = object()
 
@@ -78,7 +81,7 @@ class Runners:
             return
         references = getrefcount(runner) - self._returned_refs  # before runner is an argument, which is one more
         if _has_traces(runner, references):
-            if socket._own is None and not socket._flags & OVER:
+            if socket._own is None and not socket._flags & UNADOPTING:
                 socket._own = runner
                 runner.switch(socket)  # from now on it knows whose error a stray exception is
                 return
@@ -144,11 +147,12 @@ class Runners:
                     if engine.current is not socket:
                         # Left behind. It takes no more work now: nobody would see a handler of it block.
                         left_behind = True
-                        socket._running = None
-                        socket._flags &= ~BUSY
-                        engine.blocked.discard(socket)
-                        if socket._flags & TO_SETTLE:
-                            socket._settle()
+                        if socket._running is me:  # else its session has begun, behind a handler of `handshake`
+                            socket._running = None
+                            socket._flags &= ~BUSY
+                            engine.blocked.discard(socket)
+                            if socket._flags & TO_SETTLE:
+                                socket._settle()
                         break
                     engine.current = None
                     flags = socket._flags
@@ -158,9 +162,11 @@ class Runners:
                         if mine is not None:
                             if mine._own is not me:
                                 return  # its connection has closed
-                        elif not socket._flags & OVER:
+                        else:
                             references = getrefcount(me) - baseline  # before me is an argument, which is one more
                             if _has_traces(me, references):
+                                if socket._flags & UNADOPTING:
+                                    return
                                 socket._own = owner = me
                                 mine = socket
             except BaseException:  # of a signal, which may come anywhere: what its socket still needs is not lost

@@ -33,6 +33,7 @@ class Session(Messages):
             return
         self._read_by_hand()
         self._running = greenlet = self._shared.spawn(self._session)
+        greenlet.gr_context = getcurrent().gr_context  # what `handshake` has set in it
         self._flags |= BUSY
         self._engine.blocked.add(self)
         if hasattr(greenlet, "rawlink"):  # one of gevent's, which may be killed before it has begun

@@ -5,14 +5,17 @@ import logging
 import os
 import signal
 import ssl
+from contextvars import ContextVar
 from typing import Any
 
 import gevent
+import gevent.local
 import pytest
+from gevent.event import Event
 
 import greensock
 from authority import context_for, issued
-from connections import attempt, stream, turns
+from connections import AnySocket, attempt, stream, turns
 from greensock import CloseReason
 from greensock.engine import HANDSHAKES_PER_TURN, Engine
 from greensock.testing import Dial, Recorder, Serve, wait_until
@@ -77,6 +80,48 @@ def test_data_that_comes_with_the_end_of_the_handshake(serve: Serve) -> None:
         recorder.wait_for("close")
     assert recorder.events == ["handshake", "open", "data", "end", "close"]
     assert recorder.received == b"early"
+
+
+def test_a_session_behind_a_handshake_handler_that_blocks_is_its_own_handler(serve: Serve) -> None:
+    def handle(socket: AnySocket) -> None:
+        try:
+            Event().wait()
+        finally:
+            recorder.log.append(("handled", socket))
+
+    recorder = Recorder(handshake=lambda socket, *_: gevent.sleep(0), handle=handle)
+    server = secure(serve, recorder)
+    with SecurePeer(server.address):
+        recorder.wait_for("handle")
+        turns()
+        assert server.stats().handlers_running == 1
+        server.stop(0)
+        recorder.wait_for("close")
+    assert recorder.events == ["handshake", "open", "handle", "handled", "close"]
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_what_a_handshake_handler_sets_is_seen_in_its_session_and_nothing_else_stays(
+    blocks: bool, serve: Serve
+) -> None:
+    def shaken(socket: AnySocket, *_: object) -> None:
+        if blocks:
+            gevent.sleep(0)
+        variable.set("set")
+        local.value = socket  # which takes the runner out of use
+
+    def look(socket: AnySocket, *_: object) -> None:
+        seen.append(variable.get())
+
+    seen: list[str] = []
+    variable = ContextVar("variable", default="-")
+    local = gevent.local.local()
+    recorder = Recorder(handshake=shaken, open=look, handle=look, close=look)
+    server = secure(serve, recorder)
+    with SecurePeer(server.address) as peer:
+        peer.finish()
+        recorder.wait_for("close")
+    assert seen == ["set"] * 3
 
 
 @pytest.mark.parametrize("size", [10, 16_384, 40_000])

@@ -69,6 +69,18 @@ def test_what_a_handler_leaves_is_seen_in_its_next_event_and_by_nobody_else(
         assert [peer.exchange(b"?") for peer in peers] == [b"0", b"1", b"2", b"3"]
 
 
+@pytest.mark.parametrize("state", STATE)
+def test_what_the_last_event_leaves_is_seen_by_nobody(state: str, serve: Serve, dial: Dial) -> None:
+    leave, find = STATE[state]
+    recorder = Recorder(
+        data=lambda socket, data: socket.write(find().encode()), close=lambda socket, error: leave("left")
+    )
+    server = serve(recorder.handlers)
+    dial(server).close()
+    recorder.wait_for("close")
+    assert dial(server).exchange(b"?") == b"-"
+
+
 @pytest.mark.parametrize("blocks", [False, True])
 def test_a_runner_whose_greenlet_is_kept_serves_nobody_else(blocks: bool, serve: Serve, dial: Dial) -> None:
     greenlets: list[Any] = []
