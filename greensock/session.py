@@ -32,6 +32,7 @@ class Session(Messages):
             super()._begin()
             return
         self._read_by_hand()
+        self._own = None  # a runner of its own, because of what was left on it in the handshake, ends now
         self._running = greenlet = self._shared.spawn(self._session)
         greenlet.gr_context = getcurrent().gr_context  # what `handshake` has set in it
         self._flags |= BUSY

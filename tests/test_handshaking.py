@@ -100,6 +100,17 @@ def test_a_session_behind_a_handshake_handler_that_blocks_is_its_own_handler(ser
     assert recorder.events == ["handshake", "open", "handle", "handled", "close"]
 
 
+def test_a_runner_on_which_a_callback_of_the_handshake_left_something_does_not_outlive_it(serve: Serve) -> None:
+    local = gevent.local.local()
+    context = context_for(issued(*HERE), server=True)
+    context.sni_callback = lambda *_: setattr(local, "value", "left")
+    recorder = Recorder(handle=lambda socket: socket.recv())
+    server = serve(recorder.handlers, tls=context)
+    with SecurePeer(server.address) as peer:
+        peer.finish()
+        recorder.wait_for("close")
+
+
 @pytest.mark.parametrize("blocks", [False, True])
 def test_what_a_handshake_handler_sets_is_seen_in_its_session_and_nothing_else_stays(
     blocks: bool, serve: Serve
