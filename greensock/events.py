@@ -116,12 +116,13 @@ class Events(Closing):
     def _idle(self) -> None:
         """The idle clock ran out. The handler may keep the socket: by sending, or by setting the clock."""
         self._flags &= ~IDLE
-        before, stamp = self.bytes_written, self._stamp
+        before, now = self.bytes_written, monotonic()
         self._counters.timeouts += 1
         self._emit("timeout")
         if self._queue.size:
             self._flush()
-        if self.bytes_written == before and self._stamp is stamp:
+        stamp = self._stamp  # a session that reads again, in vain, has moved it, but not to this side of *now*
+        if self.bytes_written == before and stamp is not None and stamp < now:
             self._close(CloseReason.TIMEOUT, None)
 
     def _stop(self) -> None:

@@ -781,6 +781,28 @@ def test_the_idle_clock_closes_one_that_waits(serve: Serve, dial: Dial) -> None:
     assert server.stats().errors == 0 and server.stats().timeouts == 1
 
 
+def test_reads_in_vain_beside_its_handler_do_not_keep_it(serve: Serve, dial: Dial) -> None:
+    def handle(socket: AnySocket) -> None:
+        while True:
+            try:
+                socket.recv(timeout=0.01)
+            except TimeoutError:
+                polled.set()
+
+    def timeout(socket: AnySocket) -> None:
+        for _ in range(2):  # the first was on its way
+            polled.clear()
+            polled.wait()
+
+    polled = Event()
+    recorder = Recorder(handle=handle, timeout=timeout)
+    peer = dial(serve(recorder.handlers, idle_timeout=0.05))
+    assert peer.read_to_end() == b""
+    peer.close()
+    recorder.wait_for("close")
+    assert recorder.events == ["open", "handle", "timeout", "close"]
+
+
 @pytest.mark.parametrize("way", ["sends", "sets"])
 def test_its_handler_may_keep_it(way: str, serve: Serve, dial: Dial) -> None:
     def timeout(socket: AnySocket) -> None:
