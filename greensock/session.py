@@ -80,13 +80,13 @@ class Session(Messages):
 
     def _end_beside(self) -> None:
         """Wait for what runs beside, so that ``close`` is the last event. A kill is passed on."""
-        while self._beside is not None:
+        while (beside := self._beside) is not None:
             try:
-                self._beside.join()
+                beside.join()
             except KeyboardInterrupt as error:
                 self._engine.interrupt_main(error)
             except BaseException:
-                gevent.kill(self._beside)
+                gevent.kill(beside)
 
     def _never_ran(self, greenlet: Any) -> None:
         """*greenlet* has ended or has to, before it ran: no event at all. Or it is over, and that is known already."""

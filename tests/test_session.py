@@ -657,6 +657,28 @@ def test_a_failure_of_another_socket_is_its_own_fault(serve: Serve, dial: Dial) 
 # -- draining --------------------------------------------------------------------------------------------
 
 
+def test_a_kill_that_comes_as_what_runs_beside_has_ended_is_no_error(serve: Serve, dial: Dial) -> None:
+    def handle(socket: AnySocket) -> None:
+        sessions.append(gevent.getcurrent())
+        socket.recv()
+        raise ValueError
+
+    def stopping(socket: AnySocket) -> None:
+        failed.wait()
+        gevent.sleep(0)
+        gevent.kill(sessions[0])
+
+    sessions: list[Any] = []
+    failed = Event()
+    recorder = Recorder(handle=handle, stopping=stopping, error=lambda socket, error: failed.set())
+    server = serve(recorder.handlers)
+    dial(server)
+    recorder.wait_for("handle")
+    server.stop(close_active=True)
+    recorder.wait_for("close")
+    assert recorder.events == ["open", "handle", "stopping", "error", "close"]
+
+
 def test_one_that_waits_and_one_that_is_told_when_it_opens(serve: Serve, dial: Dial) -> None:
     recorder = Recorder(handle=shout, stopping=lambda socket: socket.write("goodbye"))
     server = serve(recorder.handlers)
