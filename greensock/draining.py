@@ -11,7 +11,7 @@ from .engine import Engine
 from .options import deadline_of
 from .shared import Shared
 from .sock import Socket
-from .state import CloseReason
+from .state import OVER, CloseReason
 
 
 class Draining:
@@ -62,9 +62,7 @@ class Draining:
                 socket._abort(CloseReason.STOPPED, None)
         for socket in [socket for socket in self._engine.blocked if socket._shared is self._shared]:
             if socket not in spared:
-                for greenlet in socket._handler_greenlets():
-                    if greenlet:  # one that has not begun will see that it is too late
-                        gevent.kill(greenlet)
+                self._engine.loop.run_callback(_kill_handlers, socket, socket._flags & OVER)
         for _ in range(5):  # for the killed handlers to end and for ``close`` to be delivered
             if self._shared.alive > len(spared):
                 self._let_a_turn_pass()
@@ -88,3 +86,14 @@ class Draining:
     def _holds_run(self) -> bool:
         """Whether ``greensock.run()`` has to wait for it."""
         return self._shared.referenced > 0
+
+
+def _kill_handlers(socket: Socket[Any], over: int) -> None:
+    """In the hub: kill what runs for *socket*, unless it has returned: those that waited for it have been woken.
+
+    Then ``close`` may be running, if it was not before (*over*), or others in the greenlet that was theirs.
+    """
+    if socket._flags & OVER == over:
+        for greenlet in socket._handler_greenlets():
+            if greenlet:  # one that has not begun will see that it is too late
+                greenlet.throw()

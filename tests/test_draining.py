@@ -1,6 +1,7 @@
 """How the connections of one owner end together: told to stop, waited for, and terminated when time is over."""
 
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -10,7 +11,7 @@ import gevent.event
 import pytest
 
 import greensock
-from connections import AnySocket, Gate, attempt, echoing, leave, turns, wait_and_answer
+from connections import AnySocket, Gate, attempt, echoing, leave, narrow_listener, turns, wait_and_answer
 from greensock.draining import Draining
 from greensock.testing import Dial, Recorder, Serve, wait_until
 
@@ -310,6 +311,46 @@ def test_a_close_handler_that_never_returns_is_killed(serve: Serve, dial: Dial) 
     server.stop(0.05, close_active=True)
     assert server.stats().handlers_running == 0
     assert recorder.events == ["open", "end", "close"]
+
+
+def test_the_last_event_of_those_that_waited_for_their_peers_is_not_killed(serve: Serve, dial: Dial) -> None:
+    def wait(socket: AnySocket, data: bytes) -> None:
+        socket.write(bytes(500_000))
+        attempt(socket.flush)
+
+    def close(socket: AnySocket, error: Exception | None) -> None:
+        go_on.wait()
+        recorder.log.append(("closed", socket))
+
+    go_on = gevent.event.Event()
+    recorder = Recorder(data=wait, close=close)
+    server = serve(recorder.handlers, narrow_listener())
+    peers = [dial(server, receive_buffer=4096) for _ in range(12)]
+    recorder.wait_for("open", 12)
+    for peer in peers[1:]:  # the other has its last event at once, which has the greenlets of these used again
+        peer.send(b"?")
+    wait_until(lambda: server.stats().handlers_running == 11)
+    server.stop(0)
+    turns()
+    go_on.set()
+    recorder.wait_for("closed", 12)
+    assert server.stats().errors == 0
+
+
+def test_a_session_that_waited_keeps_what_it_has_set_until_its_last_event(serve: Serve, dial: Dial) -> None:
+    def handle(socket: AnySocket) -> None:
+        variable.set("set")
+        socket.recv()
+
+    variable = ContextVar("variable", default="-")
+    seen: list[str] = []
+    recorder = Recorder(handle=handle, close=lambda socket, error: seen.append(variable.get()))
+    server = serve(recorder.handlers)
+    dial(server)
+    recorder.wait_for("handle")
+    server.stop(0)
+    recorder.wait_for("close")
+    assert seen == ["set"]
 
 
 def test_it_returns_by_the_timeout_when_a_handler_refuses_to_die(serve: Serve, dial: Dial) -> None:
