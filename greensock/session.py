@@ -14,7 +14,7 @@ from greenlet import getcurrent
 from .errors import FrameError, IncompleteRead, SocketClosed
 from .messages import Messages
 from .shared import Shared
-from .state import BUSY, CLOSED, ENDED, GONE, IDLE, OPEN, STOPPING, TOLD_TO_STOP, CloseReason
+from .state import BUSY, BY_HAND, CLOSED, ENDED, GONE, IDLE, OPEN, STOPPING, TOLD_TO_STOP, CloseReason
 from .wire import Plain
 
 
@@ -107,7 +107,7 @@ class Session(Messages):
     # -- beside it -----------------------------------------------------------------------------------
 
     def _ask_for(self, event: int) -> None:
-        if self._running is None or self._table.handle is None or not event & (IDLE | STOPPING):
+        if self._running is None or not self._flags & BY_HAND or not event & (IDLE | STOPPING):  # events, or not begun
             super()._ask_for(event)
             return
         self._flags |= event

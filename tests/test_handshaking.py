@@ -100,6 +100,19 @@ def test_a_session_behind_a_handshake_handler_that_blocks_is_its_own_handler(ser
     assert recorder.events == ["handshake", "open", "handle", "handled", "close"]
 
 
+def test_a_session_whose_server_drains_behind_a_handshake_handler_is_told_after_open(serve: Serve) -> None:
+    def shaken(socket: AnySocket, *_: object) -> None:
+        gevent.sleep(0)
+        server.stop(close_active=True)
+
+    recorder = Recorder(handshake=shaken, handle=lambda socket: socket.recv())
+    server = secure(serve, recorder)
+    with SecurePeer(server.address):
+        recorder.wait_for("stopping")
+    recorder.wait_for("close")
+    assert recorder.events == ["handshake", "open", "handle", "stopping", "close"]
+
+
 def test_a_runner_on_which_a_callback_of_the_handshake_left_something_does_not_outlive_it(serve: Serve) -> None:
     local = gevent.local.local()
     context = context_for(issued(*HERE), server=True)
