@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import textwrap
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -257,6 +258,22 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[None]]
     yield watch
     for watcher in watchers:
         watcher.close()
+
+
+@pytest.mark.parametrize("file", ["service.py", "not/yet/there.py"])
+def test_a_watcher_that_is_closed_has_no_thread_any_more(file: str) -> None:
+    """What an interpreter that ends finds in compiled code may abort the process."""
+
+    def is_watching() -> bool:
+        frames = [frame for top in sys._current_frames().values() for frame, _ in traceback.walk_stack(top)]
+        return any(frame.f_code is Watcher._watch_files.__code__ for frame in frames)
+
+    write("1")
+    watcher = Watcher(lambda: {os.path.abspath(file)}, print)
+    wait_until(is_watching)
+    watcher.close()
+    assert not is_watching()
+    watcher.close()
 
 
 def test_a_change_of_a_file_is_told_once(watch: Callable[..., list[None]]) -> None:

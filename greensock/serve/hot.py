@@ -27,6 +27,9 @@ SETTLED: Final = 50
 #: Look at the files after so many milliseconds without news, too: not every file system tells of changes (inotify(7)).
 LOOK: Final = 1000
 
+#: Wait so long for the thread that watches to end: it may be looking at a file system that does not answer.
+MOST_TO_END: Final = 1.0
+
 Signature = dict[str, tuple[int, int, int]]
 
 
@@ -123,12 +126,22 @@ class Watcher:
         self._changed = changed
         self._loop = gevent.get_hub().loop
         self._closed = False
+        self._closing, self._ended = native.allocate_lock(), native.allocate_lock()  # released when it is so
+        self._closing.acquire()
+        self._ended.acquire()
         self._seen = self._look()
         native.start_thread(self._run)
 
     def close(self) -> None:
-        """Watch no more."""
-        self._closed = True
+        """Watch no more, and wait for the thread, which takes as long as :data:`SETTLED`.
+
+        An interpreter that ends meanwhile ends the thread, in the middle of the compiled code of older versions of
+        watchfiles, which makes them abort the process.
+        """
+        if not self._closed:
+            self._closed = True
+            self._closing.release()
+            self._ended.acquire(timeout=MOST_TO_END)
 
     def is_set(self) -> bool:
         """For watchfiles, which takes this for an event: whether to stop."""
@@ -137,6 +150,12 @@ class Watcher:
     # -- in the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._watch_files()
+        finally:
+            self._ended.release()
+
+    def _watch_files(self) -> None:
         while not self._closed:
             watched = self._directories()
             try:
@@ -148,7 +167,8 @@ class Watcher:
             except Exception:  # of watchfiles: a directory has gone, or the system grants no more watches
                 watched = set()
             if not watched:
-                native.sleep(LOOK / 1000)
+                if self._closing.acquire(timeout=LOOK / 1000):
+                    return
                 self._tell()
 
     def _news(self, directories: set[str]) -> Iterable[object]:
